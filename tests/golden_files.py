@@ -59,7 +59,9 @@ def assert_gradients(model: nn.Module, golden: Golden, rtol: float = 1e-4) -> No
     named = {name: p.grad for name, p in model.named_parameters()}
     for name, expected in golden.group("grad").items():
         assert named[name] is not None, f"{name}: no gradient"
-        torch.testing.assert_close(named[name], expected, rtol=rtol, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            named[name], expected, rtol=rtol, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
     for name, norm in golden.meta["grad_l2"].items():
         gradient = named[name]
         got = 0.0 if gradient is None else float(gradient.double().norm())

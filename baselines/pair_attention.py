@@ -1,0 +1,273 @@
+"""The part of additive attention that is computed per pair of steps, in bounded memory.
+
+See `baselines.additive_attention` for the equations. Here: which pairs there are (`PairPlan`), and
+the pooling of the hidden values of their message network (`PooledHidden`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+Reweight = Literal["softmax", "l1", "none"]
+
+SOFTMAX_EPS = 5e-8  # added to the sum of exponentials, as published
+L1_EPS = 1e-5  # added to the sum of sigmoids, as published
+# Numbers per tensor of a chunk: on a CPU few enough for the cache, on a GPU enough to keep it busy.
+CHUNK_CPU = 2**19
+CHUNK_GPU = 2**26
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """Which source sequence sends to which target sequence, sorted for computation in chunks.
+
+    Attributes:
+        source_rows: row of the source sequence, one per pair, pairs with most usable steps first.
+        target_rows: row of the target sequence, one per pair.
+        out_rows: row of the output to which the result of the pair is added.
+        counts: usable source steps of each pair.
+        root_rows: target row that belongs to each output row; None: the same row.
+        n_out: number of output rows.
+        order: source steps of each source row, usable ones first; None: as they are.
+        other_steps_only: a target step ignores the source step with the same index.
+    """
+
+    source_rows: Int[Tensor, " p"]
+    target_rows: Int[Tensor, " p"]
+    out_rows: Int[Tensor, " p"]
+    counts: Int[Tensor, " p"]
+    root_rows: Int[Tensor, " o"] | None
+    n_out: int
+    order: Int[Tensor, "r s"] | None
+    other_steps_only: bool
+
+    def chunks(self, width: int) -> Iterator[tuple[slice, int]]:
+        """Slices of consecutive pairs, each with its largest number of usable source steps.
+
+        Args:
+            width: numbers per pair and source step (target steps x features).
+        """
+        budget = CHUNK_CPU if self.counts.device.type == "cpu" else CHUNK_GPU
+        counts = self.counts.tolist()
+        start = 0
+        while start < len(counts) and counts[start] > 0:
+            stop = min(len(counts), start + max(1, budget // (counts[start] * width)))
+            yield slice(start, stop), counts[start]
+            start = stop
+
+    def excluded(
+        self, pairs: slice, n_source: int, n_target: int
+    ) -> Bool[Tensor, "p #t s"] | None:
+        """Which (pair, target step, source step) of a chunk get no weight; None: all count."""
+        slot = torch.arange(n_source, device=self.counts.device)
+        excluded = (slot >= self.counts[pairs, None])[:, None]  # [p 1 s]
+        if not self.other_steps_only:
+            return excluded if bool(excluded.any()) else None
+        rows = self.source_rows[pairs]
+        steps = slot.expand(len(rows), -1) if self.order is None else self.order[rows, :n_source]
+        return excluded | (steps[:, None] == torch.arange(n_target, device=slot.device)[:, None])
+
+
+def plan_pairs(
+    pairs: Int[Tensor, "2 p"],
+    n_steps: int,
+    usable: Bool[Tensor, "r s"] | None = None,
+    n_targets: int | None = None,
+    other_steps_only: bool = False,
+) -> PairPlan:
+    """Sort pairs of sequences.
+
+    Args:
+        pairs: source row (first) and target row (second) of each pair.
+        n_steps: length of the source sequences.
+        usable: source steps that may be attended to (True), for every source row. None: all.
+        n_targets: number of target rows, into which the results of the pairs are summed.
+            None: one result per pair, in the given order.
+        other_steps_only: a target step ignores the source step with the same index.
+    """
+    source, target = pairs
+    each = torch.arange(pairs.shape[1], device=pairs.device)
+    root = target if n_targets is None else None
+    out, n_out = (each, len(each)) if n_targets is None else (target, n_targets)
+    if usable is None:
+        counts = torch.full_like(source, n_steps)
+        return PairPlan(source, target, out, counts, root, n_out, None, other_steps_only)
+    order = usable.int().argsort(dim=1, descending=True, stable=True)
+    counts, rank = usable.sum(1)[source].sort(descending=True, stable=True)
+    return PairPlan(
+        source[rank], target[rank], out[rank], counts, root, n_out, order, other_steps_only
+    )
+
+
+def _weights(
+    score: Tensor, excluded: Tensor | None, reweight: Reweight
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Weights `[p t s]` of scores, the sigmoid and the sum by which they were divided."""
+    if reweight == "softmax":
+        if excluded is not None:
+            score = score.masked_fill(excluded, -torch.inf)
+        peak = score.amax(-1, keepdim=True)
+        e = torch.exp(score - peak.masked_fill(peak.isinf(), 0.0))
+        total = e.sum(-1, keepdim=True) + SOFTMAX_EPS
+        return e / total, None, None
+    gate = torch.sigmoid(score)
+    kept = gate if excluded is None else gate.masked_fill(excluded, 0.0)
+    if reweight == "none":
+        return kept, gate, None
+    total = kept.sum(-1, keepdim=True) + L1_EPS
+    return kept / total, gate, total
+
+
+@dataclass
+class _Chunk:
+    """Forward values of one chunk; p pairs, t target steps, s source steps."""
+
+    inputs: list[Tensor]  # values before each PReLU, [p t s d] then [p t s h]; empty in forward
+    outputs: list[Tensor]  # values after each PReLU; the last one is the hidden layer
+    weights: Tensor  # [p t s]
+    gate: Tensor | None
+    total: Tensor | None
+    excluded: Tensor | None
+
+    @property
+    def hidden(self) -> Tensor:
+        return self.outputs[-1]
+
+
+def _compute(
+    plan: PairPlan,
+    reweight: Reweight,
+    pairs: slice,
+    n_source: int,
+    tensors: tuple[Tensor, ...],
+    slopes: list[float],
+    keep: bool,
+) -> _Chunk:
+    """Hidden values and weights of one chunk; `keep` what the derivative needs."""
+    source, target, score, offset, _, *layers = tensors
+    pre = (
+        source[plan.source_rows[pairs], None, :n_source] + target[plan.target_rows[pairs], :, None]
+    )
+    inputs, outputs = [], []
+    for k, slope in enumerate(slopes):
+        if k:
+            weight, bias = layers[3 * k - 3 : 3 * k - 1]
+            pre = F.linear(outputs[-1], weight, bias)
+        if keep:
+            inputs.append(pre)
+            outputs.append(F.leaky_relu(pre, slope))
+        else:
+            outputs = [F.leaky_relu_(pre, slope)]
+    excluded = plan.excluded(pairs, n_source, target.shape[1])
+    weights, gate, total = _weights(outputs[-1] @ score + offset, excluded, reweight)
+    return _Chunk(inputs, outputs, weights, gate, total, excluded)
+
+
+def _score_gradient(chunk: _Chunk, reweight: Reweight, grad_weights: Tensor) -> Tensor:
+    """Derivative by the scores `[p t s]`, given the one by the weights (fresh, overwritten)."""
+    if reweight == "none":
+        grad = grad_weights
+    else:
+        mean = (chunk.weights * grad_weights).sum(-1, keepdim=True)
+        grad = grad_weights.sub_(mean)
+    if reweight == "softmax":
+        return grad.mul_(chunk.weights)
+    assert chunk.gate is not None
+    if chunk.total is not None:
+        grad = grad / chunk.total
+    grad = grad * chunk.gate * (1 - chunk.gate)
+    return grad if chunk.excluded is None else grad.masked_fill(chunk.excluded, 0.0)
+
+
+def _pool(weights: Tensor, values: Tensor) -> Tensor:
+    """Sum over s of weights `[p t s]` times values `[p t s h]`."""
+    p, t, s, h = values.shape
+    return torch.bmm(weights.reshape(p * t, 1, s), values.reshape(p * t, s, h)).view(p, t, h)
+
+
+class PooledHidden(torch.autograd.Function):
+    """Pooled hidden values `[o t h]` and summed weights `[o t]` of the pairs of a plan.
+
+    Arguments of `apply`: plan, reweight, source `[r s d]` (steps sorted by `plan.order`), target
+    `[q t d]`, score vector `[h]`, offset of the score `[1]`, first PReLU slope `[1]`, then weight,
+    bias and slope of every Dense layer. Nothing per pair is kept for the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, plan: PairPlan, reweight: Reweight, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Sum over the chunks."""
+        target, score = tensors[1], tensors[2]
+        slopes = [float(slope) for slope in tensors[4::3]]
+        pooled = target.new_zeros(plan.n_out, target.shape[1], len(score))
+        total = target.new_zeros(plan.n_out, target.shape[1])
+        width = target.shape[1] * max(target.shape[2], len(score))
+        for pairs, n_source in plan.chunks(width):
+            chunk = _compute(plan, reweight, pairs, n_source, tensors, slopes, keep=False)
+            rows = plan.out_rows[pairs]
+            pooled.index_add_(0, rows, _pool(chunk.weights, chunk.hidden))
+            total.index_add_(0, rows, chunk.weights.sum(-1))
+        ctx.save_for_backward(*tensors)
+        ctx.plan, ctx.reweight, ctx.slopes, ctx.width = plan, reweight, slopes, width
+        return pooled, total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_pooled: Tensor, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute each chunk again, and its derivatives."""
+        tensors: tuple[Tensor, ...] = ctx.saved_tensors
+        grads = tuple(torch.zeros_like(tensor) for tensor in tensors)
+        with torch.autocast(grad_pooled.device.type, enabled=False):
+            for pairs, n_source in ctx.plan.chunks(ctx.width):
+                chunk = _compute(
+                    ctx.plan, ctx.reweight, pairs, n_source, tensors, ctx.slopes, keep=True
+                )
+                rows = ctx.plan.out_rows[pairs]
+                _add_gradients(
+                    ctx, grads, tensors, chunk, pairs, grad_pooled[rows], grad_total[rows]
+                )
+        return (None, None, *grads)
+
+
+def _add_gradients(
+    ctx: Any,
+    grads: tuple[Tensor, ...],
+    tensors: tuple[Tensor, ...],
+    chunk: _Chunk,
+    pairs: slice,
+    grad_pooled: Tensor,
+    grad_total: Tensor,
+) -> None:
+    """Add the derivatives of one chunk, from those by its pooled values `[p t h]`, `[p t]`."""
+    source, target, score, offset, slope, *layers = grads
+    p, t, s, h = chunk.hidden.shape
+    flat = chunk.hidden.view(p * t, s, h)
+    by_weights = torch.bmm(flat, grad_pooled.reshape(p * t, h, 1)).view(p, t, s)
+    by_score = _score_gradient(chunk, ctx.reweight, by_weights.add_(grad_total[..., None]))
+    score += flat.view(-1, h).T @ by_score.reshape(-1)
+    offset += by_score.sum()
+    # hidden enters the pooled sum with its weight, and the score with the score vector
+    factors = torch.stack([chunk.weights, by_score], -1).view(p * t, s, 2)
+    vectors = torch.stack([grad_pooled, tensors[2].expand_as(grad_pooled)], 2).view(p * t, 2, h)
+    grad = torch.bmm(factors, vectors)
+    for k in range(len(ctx.slopes) - 1, -1, -1):
+        pre = chunk.inputs[k].view_as(grad)
+        by_slope = slope if k == 0 else layers[3 * k - 1]
+        through = torch.ops.aten.leaky_relu_backward(grad, pre, ctx.slopes[k], False)
+        by_slope += torch.dot(grad.view(-1), pre.clamp_(max=0).view(-1))
+        grad = through
+        if k:
+            inner = chunk.outputs[k - 1].view(p * t, s, -1)
+            layers[3 * k - 3].addmm_(grad.view(-1, h).T, inner.view(-1, inner.shape[-1]))
+            layers[3 * k - 2].add_(grad.sum((0, 1)))
+            grad = grad @ tensors[5 + 3 * k - 3]
+    grad = grad.view(p, t, s, -1)
+    source[:, :s].index_add_(0, ctx.plan.source_rows[pairs], grad.sum(1))
+    target.index_add_(0, ctx.plan.target_rows[pairs], grad.sum(2))

@@ -1,0 +1,260 @@
+"""Trains a gradient method with Lightning and scores its test windows."""
+
+import csv
+import io
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from torch import nn
+
+from benchmarks.atomic import write_text_atomically
+from benchmarks.batches import OrderedBatches, SeriesWindows, ShuffledBatches, loader
+from benchmarks.calendar import time_features
+from benchmarks.errors import InputError
+from benchmarks.methods import Setting
+from benchmarks.metrics import ErrorSums, WindowScorer
+from benchmarks.scaling import Scaler, fit_scaler
+from benchmarks.training import ImputationModule, TrainingConfig
+
+HISTORY_FIELDS = ("epoch", "loss", "val_mae", "learning_rate", "seconds")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Budget and hardware of a training (`conf/trainer/*.yaml`)."""
+
+    max_epochs: int
+    batches_per_epoch: int
+    validation_stride: int
+    eval_batch_size: int
+    precision: str
+    accelerator: str
+    threads: int | None
+    progress: bool
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batches_per_epoch", "validation_stride", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"trainer.{name}={getattr(self, name)} must be at least 1")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"trainer.threads={self.threads} must be at least 1, or null")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a method achieved on the test windows, and what it cost."""
+
+    filled: np.ndarray  # [t n], original units, NaN outside the test steps
+    by_window: ErrorSums
+    by_step: ErrorSums
+    facts: Mapping[str, Any]
+
+
+class History(pl.Callback):
+    """One line per epoch, kept in the checkpoint and in `history.csv`."""
+
+    def __init__(self, path: Path, report: Callable[[Mapping[str, float]], None]):
+        self.path, self.report = path, report
+        self.lines: list[dict[str, float]] = []
+        self.steps, self.step_seconds = 0, 0.0
+        self._before, self._started = 0.0, time.monotonic()
+        self._batch_started = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on training and validation, that of earlier launches included."""
+        return self._before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint carries."""
+        return {
+            "lines": list(self.lines),
+            "steps": self.steps,
+            "step_seconds": self.step_seconds,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on where a checkpoint stopped."""
+        self.lines = list(state_dict["lines"])
+        self.steps, self.step_seconds = state_dict["steps"], state_dict["step_seconds"]
+        self._before, self._started = state_dict["seconds"], time.monotonic()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Starts the clock of a step."""
+        self._batch_started = time.monotonic()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stops the clock of a step."""
+        self.steps += 1
+        self.step_seconds += time.monotonic() - self._batch_started
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Notes the epoch and rewrites the file, before the epoch's checkpoint is written."""
+        metrics = trainer.callback_metrics
+        line = {
+            "epoch": trainer.current_epoch + 1,
+            "loss": float(metrics["loss"]),
+            "val_mae": float(metrics["val_mae"]),
+            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "seconds": round(self.seconds, 2),
+        }
+        self.lines.append(line)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, HISTORY_FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.lines)
+        write_text_atomically(self.path, text.getvalue())
+        self.report(line)
+
+
+def fit(
+    network: nn.Module,
+    config: TrainingConfig,
+    setting: Setting,
+    trainer_config: TrainerConfig,
+    folder: Path,
+    report: Callable[[Mapping[str, float]], None],
+) -> Fitted:
+    """Trains `network`, goes back to its best epoch and scores every test window.
+
+    A training that was interrupted goes on from its last epoch, with the same result as one that
+    was not.
+
+    Args:
+        network: the method.
+        config: how the method is trained.
+        setting: the masked series and its split.
+        trainer_config: budget and hardware.
+        folder: where checkpoints and `history.csv` are kept.
+        report: called with each epoch's line of the history.
+
+    Raises:
+        InputError: nothing is hidden in the validation or the test windows.
+        NonFiniteLossError: the loss became NaN or infinite.
+    """
+    masked, split = setting.masked, setting.split
+    require_hidden(setting)
+    scaler, windows = prepare(setting, config.scaling)
+    scorer = WindowScorer(masked.series.values, masked.held_out, split.window)
+    module = ImputationModule(
+        network, config, scaler, trainer_config.max_epochs, setting.seed, scorer
+    )
+    history = History(folder / "history.csv", report)
+    best = ModelCheckpoint(
+        folder, "best", "val_mae", save_last=True, save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )  # fmt: skip
+    trainer = _trainer(trainer_config, config, [history, best])
+    pin = trainer.strategy.root_device.type == "cuda"
+    batches = ShuffledBatches(
+        split.train, config.batch_size, trainer_config.batches_per_epoch, setting.seed
+    )
+    validation = OrderedBatches(
+        split.validation[:: trainer_config.validation_stride], trainer_config.eval_batch_size
+    )
+    last = folder / "last.ckpt"
+    with _quiet():
+        trainer.fit(
+            module,
+            loader(windows, batches, pin),
+            loader(windows, validation, pin),
+            ckpt_path=last if last.exists() else None,
+            weights_only=True,
+        )
+        checkpoint = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
+        module.load_state_dict(checkpoint["state_dict"])
+        started = time.monotonic()
+        test = OrderedBatches(split.test, trainer_config.eval_batch_size)
+        trainer.test(module, loader(windows, test, pin), verbose=False)
+    vals = [line["val_mae"] for line in history.lines]
+    facts = {
+        "n_params": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "epochs": len(vals),
+        "best_epoch": int(np.argmin(vals)) + 1,
+        "val_mae": min(vals),
+        "train_steps": history.steps,
+        "train_seconds": round(history.seconds, 2),
+        "seconds_per_step": round(history.step_seconds / max(history.steps, 1), 5),
+        "windows_per_second": round(len(split.test) / (time.monotonic() - started), 2),
+    }
+    return Fitted(scorer.filled(), scorer.by_window, scorer.by_step(), facts)
+
+
+def require_hidden(setting: Setting) -> None:
+    """Checks that there is something to score.
+
+    Raises:
+        InputError: nothing is hidden in the validation or the test windows.
+    """
+    split = setting.split
+    for part, starts in (("validation", split.validation), ("test", split.test)):
+        if not setting.masked.held_out[split.steps(starts)].any():
+            raise InputError(
+                f"the mask hides no reading in the {part} windows of "
+                f"{setting.masked.series.name}: raise mask.rate or use a longer series"
+            )
+
+
+def prepare(setting: Setting, scaling: str) -> tuple[Scaler, SeriesWindows]:
+    """The scaler of the training steps, and the scaled series with nothing hidden in it."""
+    masked, split = setting.masked, setting.split
+    train = split.steps(split.train)
+    scaler = fit_scaler(masked.visible_values[train], masked.visible[train], scaling)
+    x = np.where(masked.visible, scaler.scale(masked.visible_values), np.float32(0))
+    features = time_features(masked.series.time, setting.time_features)
+    tensors = map(torch.from_numpy, (x, masked.visible, features))
+    return scaler, SeriesWindows(*tensors, split.window)
+
+
+def _trainer(
+    trainer_config: TrainerConfig, config: TrainingConfig, callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    if trainer_config.threads is not None:
+        torch.set_num_threads(trainer_config.threads)
+    callbacks = [*callbacks, EarlyStopping("val_mae", patience=config.patience)]
+    show = trainer_config.progress and sys.stderr.isatty()
+    with _quiet():
+        return pl.Trainer(
+            accelerator=trainer_config.accelerator,
+            devices=1,
+            precision=_precision(trainer_config.precision),
+            max_epochs=trainer_config.max_epochs,
+            gradient_clip_val=config.gradient_clip,
+            callbacks=[*callbacks, RichProgressBar(leave=False)] if show else callbacks,
+            enable_progress_bar=show,
+            enable_model_summary=False,
+            logger=False,
+            num_sanity_val_steps=0,
+        )
+
+
+def _precision(name: str) -> Any:
+    if name != "auto":
+        return name
+    if not torch.cuda.is_available():
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences what Lightning says about choices that were made on purpose."""
+    logger = logging.getLogger("pytorch_lightning")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        yield
+    logger.setLevel(before)

@@ -1,0 +1,174 @@
+"""Hydra's side of a run: from the command line to cells, and what is left to do after them."""
+
+import logging
+import math
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from benchmarks.atomic import require_writable
+from benchmarks.errors import InputError
+from benchmarks.paths import conf_dir
+from benchmarks.rows import assemble
+
+log = logging.getLogger(__name__)
+
+MULTIRUN = frozenset({"-m", "--multirun"})
+
+CELLS = "PSAN_SWEEP_CELLS"
+"""Environment variable that tells the workers of a sweep how many cells it has."""
+
+SOME_FAILED = 3
+"""Exit code when cells failed and the others were done."""
+
+
+class NoteFolder(Callback):
+    """Remembers where the launch writes: Hydra alone knows the composed configuration."""
+
+    folder: Path | None = None
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Before a single cell."""
+        NoteFolder.folder = Path(config.results_dir) / config.name
+
+    on_multirun_start = on_run_start
+
+
+def launch(arguments: Sequence[str]) -> int:
+    """Runs what the command line asks for, then assembles the experiment's table.
+
+    Returns:
+        The exit code: 0, or 3 if a cell of this launch failed.
+
+    Raises:
+        InputError: an unknown experiment, or a results folder that cannot be written.
+    """
+    log_to_stderr()
+    arguments = expand_experiment(arguments)
+    require_writable(Path(_value(arguments, "results_dir") or "results"), "results_dir")
+    os.environ[CELLS] = str(count_cells(arguments))
+    sys.argv[1:] = arguments
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    finally:
+        failed = _finish(NoteFolder.folder, started) if NoteFolder.folder else 0
+    return SOME_FAILED if failed else 0
+
+
+def job(config: DictConfig) -> str:
+    """Hydra's task function: one cell.
+
+    Returns:
+        The status of its row.
+    """
+    from benchmarks.cell import Cell, describe, run_cell
+    from benchmarks.fit import TrainerConfig
+
+    log_to_stderr()
+    total, number = int(os.environ.get(CELLS, "1")), HydraConfig.get().job.get("num", 0)
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    del plain["sweep"]
+    try:
+        trainer = TrainerConfig(**plain.pop("trainer"))
+        paths = {name: Path(plain.pop(name)) for name in ("data_root", "results_dir")}
+        cell = Cell(trainer=trainer, **paths, **plain)
+        if total > 1:
+            log.info("[%d/%d] %s", number + 1, total, describe(cell.identity("", "")))
+        return str(run_cell(cell)["status"])
+    except InputError as error:
+        raise CompactHydraException(f"error: {error}") from error
+
+
+def expand_experiment(arguments: Sequence[str]) -> list[str]:
+    """Adds what `experiment=…` sweeps over, except what the command line sets itself.
+
+    Raises:
+        InputError: an unknown experiment, or a sweep that is launched without `-m`.
+    """
+    name = _value(arguments, "experiment")
+    if name in (None, "null"):
+        return list(arguments)
+    sweep = read_experiment(str(name), _config_dirs(arguments)).get("sweep", {})
+    added = {key: values for key, values in sweep.items() if _value(arguments, key) is None}
+    if added and not MULTIRUN & set(arguments):
+        raise InputError(
+            f"experiment={name} is a sweep over {', '.join(sweep)}: launch it with -m, or give "
+            f"one value for {', '.join(added)}"
+        )
+    return [*arguments, *(f"{key}={','.join(map(str, values))}" for key, values in added.items())]
+
+
+def read_experiment(name: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """The YAML of an experiment, uncomposed.
+
+    Raises:
+        InputError: no such experiment in any of the folders.
+    """
+    for folder in folders:
+        path = folder / "experiment" / f"{name}.yaml"
+        if path.exists():
+            content: Any = OmegaConf.to_container(OmegaConf.load(path))
+            return dict(content or {})
+    known = sorted({path.stem for folder in folders for path in folder.glob("experiment/*.yaml")})
+    raise InputError(f"experiment={name} is unknown; choose from {', '.join(known)}")
+
+
+def count_cells(arguments: Sequence[str]) -> int:
+    """How many cells the command line asks for."""
+    if not MULTIRUN & set(arguments):
+        return 1
+    overrides = OverridesParser.create().parse_overrides(
+        [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    )
+    return math.prod(
+        len(list(override.sweep_string_iterator()))
+        for override in overrides
+        if override.is_sweep_override()
+    )
+
+
+def log_to_stderr() -> None:
+    """Messages of the suite, bare, on standard error; a worker process needs this anew."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    suite = logging.getLogger("benchmarks")
+    if not suite.handlers:
+        suite.addHandler(handler)
+        suite.setLevel(logging.INFO)
+
+
+def _finish(folder: Path, started: str) -> int:
+    table = assemble(folder)
+    new = table[table["finished"] >= started]
+    failed = new[~new["status"].isin(["done", "skipped"])]
+    log.info("%s: %d of %d rows done", folder / "runs.csv", (table.status == "done").sum(), len(table))
+    for row in failed.to_dict("records"):
+        log.error("  %s on %s: %s: %s", row["model"], row["dataset"], row["status"], row["reason"])
+    return len(failed)
+
+
+def _value(arguments: Sequence[str], key: str) -> str | None:
+    """What the command line sets `key` to; the last one counts."""
+    values = [a.partition("=")[2] for a in arguments if a.partition("=")[0].lstrip("+") == key]
+    return values[-1] if values else None
+
+
+def _config_dirs(arguments: Sequence[str]) -> list[Path]:
+    """The user's `--config-dir`, if any, and the suite's."""
+    own = []
+    for flag, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, value = flag.partition("=")
+        if name in ("--config-dir", "-cd"):
+            own.append(Path(value or following))
+    return [*own, conf_dir()]

@@ -1,0 +1,74 @@
+"""Builds a method from its configuration and gives it what it declares to need."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+
+from benchmarks.calendar import step_of_day, steps_per_day, time_features
+from benchmarks.errors import InputError
+from benchmarks.graph import adjacency
+from benchmarks.masks import MaskedSeries
+from benchmarks.windows import Split
+
+KINDS = ("gradient", "closed_form")
+
+
+class NeedNotMetError(Exception):
+    """The dataset lacks something that the method cannot do without."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that a method may be built from; nothing hidden is in it."""
+
+    masked: MaskedSeries
+    split: Split
+    seed: int
+    graph: Mapping[str, Any]
+    time_features: str = "none"
+
+
+def _adjacency(setting: Setting) -> torch.Tensor:
+    series = setting.masked.series
+    if series.distances is None:
+        raise NeedNotMetError(f"{series.name} has no road distances, which the method needs")
+    return torch.from_numpy(adjacency(series, **setting.graph))
+
+
+NEEDS: dict[str, Callable[[Setting], object]] = {
+    "n_nodes": lambda s: len(s.masked.series.sensors),
+    "window": lambda s: s.split.window,
+    "adjacency": _adjacency,
+    "n_time_features": lambda s: time_features(s.masked.series.time[:1], s.time_features).shape[1],
+    "n_train_steps": lambda s: s.split.steps(s.split.train).stop,
+    "steps_per_day": lambda s: steps_per_day(s.masked.series.time),
+    "day_steps": lambda s: step_of_day(s.masked.series.time),
+    "weekdays": lambda s: s.masked.series.time.day_of_week.to_numpy().astype(np.int64),
+    "seed": lambda s: s.seed,
+}
+"""What a method may ask for by name under `needs:` and gets as a constructor argument."""
+
+
+def build(model: Mapping[str, Any], setting: Setting) -> Any:
+    """Instantiates `model["network"]` with what `model["needs"]` lists.
+
+    Raises:
+        NeedNotMetError: the dataset cannot provide it; the cell is skipped with this reason.
+        InputError: an unknown kind or need, or a value that the method refuses.
+    """
+    if model["kind"] not in KINDS:
+        raise InputError(f"model.kind={model['kind']!r} is unknown; choose from {', '.join(KINDS)}")
+    unknown = sorted(set(model["needs"]) - set(NEEDS))
+    if unknown:
+        raise InputError(f"model.needs has {', '.join(unknown)}; choose from {', '.join(NEEDS)}")
+    needed = {name: NEEDS[name](setting) for name in model["needs"]}
+    torch.manual_seed(setting.seed)
+    try:
+        return instantiate(dict(model["network"]), _convert_="all", **needed)
+    except Exception as error:  # hydra wraps whatever a constructor raises
+        cause = error.__cause__ or error
+        raise InputError(f"model={model['name']}: {cause}") from error

@@ -1,0 +1,20 @@
+"""Runs one cell, or with `-m` a sweep: `python -m benchmarks.run model=psan dataset=simulated`."""
+
+import sys
+
+
+def main() -> None:
+    """Entry point; exits with 0 (all done), 1 or 2 (bad input) or 3 (some cells failed)."""
+    from benchmarks.errors import InputError
+
+    try:
+        from benchmarks.launch import launch
+
+        sys.exit(launch(sys.argv[1:]))
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
