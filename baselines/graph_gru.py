@@ -1,12 +1,12 @@
-"""Gated recurrent units whose products are graph convolutions: the block of GRIN and (Bi)MPGRU.
+"""Gated recurrent units built of graph convolutions: the state update of GRIN and (Bi)MPGRU.
 
 Andrea Cini, Ivan Marisca, Cesare Alippi. "Filling the G_ap_s: Multivariate Time Series Imputation
 by Graph Neural Networks". ICLR 2022. arXiv:2108.00298.
 
-The modules hold the parameters under their published names and shapes. The computation runs on
-all directions of time at once (axis `k`: 1, or 2 for forward and backward) and on nodes before
-batch, so that a graph convolution is one product with the stacked propagation matrices and the
-map that follows is one product per direction.
+The modules only hold parameters, under their published names and shapes. `GraphGRU` computes with
+them: all directions of time at once (axis `k`: 1, or 2 for forward and backward), nodes before
+the batch. A graph convolution is then one product with the stacked propagation matrices and one
+product per direction with the weights, and both gates of a cell share it.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,54 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+NORM_EPS = 1e-5  # of the published code: PyTorch's default
+
+
+class SpatialConv(nn.Module):
+    """Weights of a graph convolution: one map of `n_blocks` propagated copies of the input."""
+
+    def __init__(self, n_in: int, n_out: int, n_blocks: int) -> None:
+        super().__init__()
+        self.mlp = nn.Conv2d(n_blocks * n_in, n_out, kernel_size=1)
+
+
+class GCGRUCell(nn.Module):
+    """Weights of one cell; its convolutions reach `kernel_size` hops both ways, and the node."""
+
+    def __init__(self, n_in: int, d_hidden: int, kernel_size: int) -> None:
+        super().__init__()
+        n_blocks = 2 * kernel_size + 1
+        self.forget_gate = SpatialConv(n_in + d_hidden, d_hidden, n_blocks)
+        self.update_gate = SpatialConv(n_in + d_hidden, d_hidden, n_blocks)
+        self.c_gate = SpatialConv(n_in + d_hidden, d_hidden, n_blocks)
+
+
+class GCGRUStack(nn.Module):
+    """Parameters of the stacked cells of one direction, and of their first states."""
+
+    def __init__(
+        self,
+        n_nodes: int,
+        n_in: int,
+        d_hidden: int,
+        n_layers: int,
+        kernel_size: int,
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        widths = [n_in] + [d_hidden] * (n_layers - 1)
+        self.cells = nn.ModuleList(GCGRUCell(width, d_hidden, kernel_size) for width in widths)
+        self.norms = nn.ModuleList(
+            nn.GroupNorm(1, d_hidden, eps=NORM_EPS) for _ in widths if layer_norm
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.h0 = nn.ParameterList(
+            nn.Parameter(torch.randn(d_hidden, n_nodes) * d_hidden**-0.5) for _ in widths
+        )
 
 
 class Affine(NamedTuple):
@@ -28,11 +76,101 @@ class Affine(NamedTuple):
         return torch.baddbmm(self.bias, x.flatten(1, 2), self.weight).view(*x.shape[:3], -1)
 
 
-def affine(*layers: Sequence[nn.Module]) -> Affine:
-    """One map from the same layer of every direction; several layers put their outputs in a row.
+def affine(directions: Sequence[nn.Module], *names: str) -> Affine:
+    """The layer called `name` of every direction as one map.
 
-    Layers are linear maps or convolutions with kernels of size 1.
+    A layer is linear or a convolution of kernel size 1. The outputs of several follow each other.
     """
-    weights = [torch.stack([layer.weight.flatten(1) for layer in each], 0) for each in layers]
-    biases = [torch.stack([layer.bias for layer in each], 0) for each in layers]
-    return Affine(torch.cat(weights, 1).mT, torch.cat(biases, 1)[:, None])
+    weights, biases = (
+        [torch.stack([d.get_parameter(f"{name}.{part}") for d in directions]) for name in names]
+        for part in ("weight", "bias")
+    )
+    weight = torch.cat([w.flatten(2) for w in weights], 1)
+    return Affine(weight.mT, torch.cat(biases, 1)[:, None])
+
+
+def both_ways(adjacency: Float[Tensor, "n n"]) -> Float[Tensor, "2 n n"]:
+    """Row-normalised weights along the edges and against them; zero rows for lonely nodes."""
+    pair = torch.stack([adjacency, adjacency.T])
+    return pair / (pair.sum(2, keepdim=True) + 1e-8)
+
+
+def hops(matrices: Float[Tensor, "s n n"], order: int) -> Float[Tensor, "p n n"]:
+    """Powers 1 … `order` of every matrix, those of the first matrix first."""
+    powers = [matrices]
+    for _ in range(order - 1):
+        powers.append(powers[-1] @ matrices)
+    return torch.stack(powers, 1).flatten(0, 1)
+
+
+def propagate(
+    matrices: Float[Tensor, "p n n"], x: Float[Tensor, "k n b i"], *, include_self: bool
+) -> Float[Tensor, "k n b pi"]:
+    """The input (if `include_self`) and its products with every matrix, side by side."""
+    directions, nodes, batch, width = x.shape
+    stacked = matrices.flatten(0, 1).expand(directions, -1, -1)
+    spread = (stacked @ x.flatten(2)).view(directions, -1, nodes, batch, width)
+    return torch.cat([*([x] if include_self else []), *spread.unbind(1)], -1)
+
+
+class GraphGRU:
+    """The cells of all directions, ready to be stepped through time."""
+
+    def __init__(self, stacks: Sequence[GCGRUStack], supports: Float[Tensor, "2 n n"]) -> None:
+        """Gather the weights, once per pass.
+
+        Args:
+            stacks: one per direction, of equal sizes.
+            supports: normalised adjacency, along and against the edges.
+        """
+        self.stacks = stacks
+        self.matrices = hops(supports, stacks[0].kernel_size)
+        cells = [f"cells.{layer}" for layer in range(len(stacks[0].cells))]
+        self.gates = [
+            affine(stacks, f"{cell}.forget_gate.mlp", f"{cell}.update_gate.mlp") for cell in cells
+        ]
+        self.candidates = [affine(stacks, f"{cell}.c_gate.mlp") for cell in cells]
+
+    def start(self, batch: int) -> list[Float[Tensor, "k n b d"]]:
+        """The learned states before the first step, one per layer."""
+        layers = zip(*(stack.h0 for stack in self.stacks), strict=True)
+        return [
+            torch.stack(list(states)).mT[:, :, None].expand(-1, -1, batch, -1) for states in layers
+        ]
+
+    def step(
+        self, x: Float[Tensor, "k n b i"], states: list[Float[Tensor, "k n b d"]]
+    ) -> list[Float[Tensor, "k n b d"]]:
+        """States of all layers after reading `x`; a layer's input is the new state below it."""
+        updated = []
+        for layer, state in enumerate(states):
+            if layer:
+                x = self.stacks[0].dropout(x)
+            x = self._normalise(layer, self._cell(layer, x, state))
+            updated.append(x)
+        return updated
+
+    def _cell(
+        self, layer: int, x: Float[Tensor, "k n b i"], h: Float[Tensor, "k n b d"]
+    ) -> Float[Tensor, "k n b d"]:
+        gates = self.gates[layer](self._neighbourhood(x, h)).sigmoid()
+        reset, keep = gates.chunk(2, -1)
+        candidate = self.candidates[layer](self._neighbourhood(x, reset * h)).tanh()
+        return torch.lerp(candidate, h, keep)
+
+    def _neighbourhood(
+        self, x: Float[Tensor, "k n b i"], h: Float[Tensor, "k n b d"]
+    ) -> Float[Tensor, "k n b j"]:
+        return propagate(self.matrices, torch.cat([x, h], -1), include_self=True)
+
+    def _normalise(self, layer: int, h: Float[Tensor, "k n b d"]) -> Float[Tensor, "k n b d"]:
+        """Normalise over nodes and width together, if the stacks do."""
+        if not self.stacks[0].norms:
+            return h
+        norms = [stack.norms[layer] for stack in self.stacks]
+        weight, bias = (
+            torch.stack([norm.get_parameter(name) for norm in norms])[:, None, None]
+            for name in ("weight", "bias")
+        )
+        variance, mean = torch.var_mean(h, (1, 3), correction=0, keepdim=True)
+        return (h - mean) * torch.rsqrt(variance + NORM_EPS) * weight + bias

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -69,13 +69,16 @@ class Cell:
     @property
     def training(self) -> TrainingConfig | None:
         """How a gradient method is trained; None for a closed form."""
-        return TrainingConfig(**self.model["training"]) if "training" in self.model else None
+        if "training" not in self.model:
+            return None
+        own = TrainingConfig(**self.model["training"])
+        return replace(own, batch_size=self.trainer.batch_size or own.batch_size)
 
     def key(self, fingerprint: str) -> str:
         """The run key: only what determines the result is in it, so neither paths nor device."""
         training = self.training
         budget = asdict(self.trainer)
-        for name in ("accelerator", "threads", "progress", "eval_batch_size"):
+        for name in ("batch_size", "eval_batch_size", "accelerator", "threads", "progress"):
             del budget[name]
         return rows.run_key(
             {

@@ -1,7 +1,7 @@
 """Runs a closed-form method on the whole visible series and scores its test windows."""
 
 import time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from benchmarks.metrics import error_sums
 from benchmarks.windows import windows_covering
 
 
+@runtime_checkable
 class ClosedForm(Protocol):
     """A method that fills a whole series at once."""
 

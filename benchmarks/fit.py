@@ -36,6 +36,7 @@ class TrainerConfig:
 
     max_epochs: int
     batches_per_epoch: int
+    batch_size: int | None
     validation_stride: int
     eval_batch_size: int
     precision: str
@@ -47,8 +48,10 @@ class TrainerConfig:
         for name in ("max_epochs", "batches_per_epoch", "validation_stride", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"trainer.{name}={getattr(self, name)} must be at least 1")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"trainer.threads={self.threads} must be at least 1, or null")
+        for name in ("batch_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"trainer.{name}={value} must be at least 1, or null")
 
 
 @dataclass(frozen=True)
@@ -152,11 +155,10 @@ def fit(
         network, config, scaler, trainer_config.max_epochs, setting.seed, scorer
     )
     history = History(folder / "history.csv", report)
-    best = ModelCheckpoint(
-        folder, "best", "val_mae", save_last=True, save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )  # fmt: skip
-    trainer = _trainer(trainer_config, config, [history, best])
+    at_epoch_end = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(folder, "best", monitor="val_mae", **at_epoch_end)
+    last = ModelCheckpoint(folder, "last", **at_epoch_end)  # after best: it carries best's state
+    trainer = _trainer(trainer_config, config, [history, best, last])
     pin = trainer.strategy.root_device.type == "cuda"
     batches = ShuffledBatches(
         split.train, config.batch_size, trainer_config.batches_per_epoch, setting.seed
@@ -164,13 +166,13 @@ def fit(
     validation = OrderedBatches(
         split.validation[:: trainer_config.validation_stride], trainer_config.eval_batch_size
     )
-    last = folder / "last.ckpt"
+    resume = folder / "last.ckpt"
     with _quiet():
         trainer.fit(
             module,
             loader(windows, batches, pin),
             loader(windows, validation, pin),
-            ckpt_path=last if last.exists() else None,
+            ckpt_path=resume if resume.exists() else None,
             weights_only=True,
         )
         checkpoint = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")

@@ -10,17 +10,22 @@ KINDS = ("gaussian", "binary")
 
 
 def adjacency(
-    series: Series, kind: str, threshold: float = 0.1, force_symmetric: bool = False
+    series: Series,
+    kind: str,
+    threshold: float = 0.1,
+    force_symmetric: bool = False,
+    scale: float | None = None,
 ) -> Float[np.ndarray, "n n"]:
     """Return the graph of a series.
 
     Args:
         series: with road distances.
-        kind: `gaussian`: exp(-(d / s)^2) with s the standard deviation of all known distances, the
-            zero of each sensor to itself included (Li et al., DCRNN, ICLR 2018, and Cini et al.,
-            GRIN, ICLR 2022); `binary`: 1 where a road link is listed.
+        kind: `gaussian`: exp(-(d / scale)^2), as in Li et al. (DCRNN, ICLR 2018) and Cini et al.
+            (GRIN, ICLR 2022); `binary`: 1 where a road link is listed.
         threshold: Gaussian weights below it become 0.
         force_symmetric: take the larger of the weights from i to j and from j to i.
+        scale: metres; None = the standard deviation of all known distances, the zero of each sensor
+            to itself included, as in both papers.
 
     Returns:
         float32; `[i, j]` = weight from i to j, 0 = no edge, 0 on the diagonal.
@@ -39,7 +44,7 @@ def adjacency(
     if known.sum() == series.n_nodes:
         raise InputError(f"series {series.name}: no road links any two of its sensors")
     if kind == "gaussian":
-        weights = np.exp(-np.square(distances / distances[known].std()))  # [n n]
+        weights = np.exp(-np.square(distances / (scale or distances[known].std())))  # [n n]
         weights = np.where(weights < threshold, 0.0, weights)
     else:
         weights = known.astype(np.float64)  # [n n]

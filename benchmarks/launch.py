@@ -78,7 +78,7 @@ def job(config: DictConfig) -> str:
     log_to_stderr()
     total, number = int(os.environ.get(CELLS, "1")), HydraConfig.get().job.get("num", 0)
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    del plain["sweep"]
+    del plain["sweep"], plain["budget"]
     try:
         trainer = TrainerConfig(**plain.pop("trainer"))
         paths = {name: Path(plain.pop(name)) for name in ("data_root", "results_dir")}

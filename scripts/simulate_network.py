@@ -5,9 +5,9 @@ inside a quarter of a ring road, in a flat place put around latitude 0, longitud
 of the 52 directed sections of 0.7 to 1.4 km carries one sensor; five-minute mean speeds in mph are
 recorded for 28 days, 2024-01-01 (a Monday) to 2024-01-28.
 
-The traffic is made by UXsim (T. Seo, "UXsim: lightweight mesoscopic traffic flow simulator in pure
-Python", JOSS 2025), version 1.15.1, C++ engine, one thread. It is needed to make the file again, not
-to use it::
+The traffic is made by UXsim 1.15.1 (Seo, "UXsim: lightweight mesoscopic traffic flow simulator in
+pure Python", JOSS 2025), C++ engine, one thread, about 5 minutes. It is needed to make the file
+again, not to use it::
 
     pip install uxsim==1.15.1
     python scripts/simulate_network.py OUTPUT.npz
@@ -52,6 +52,7 @@ REACTION_TIME = 1.5  # seconds; with JAM_DENSITY a capacity of about 2050 vehicl
 JAM_DENSITY = 0.14  # vehicles / metre and lane
 PLATOON = 5  # vehicles that the simulator moves together
 VOLUME = 28_500  # vehicles / hour that set out where a profile of the demand is 1
+FARTHEST = 8000  # metres; longer ways between two sensors are left out of the file
 MISSING = 65535  # code of a gap in the file
 
 # zone: (homes, jobs), relative weights
@@ -104,14 +105,11 @@ class Network:
         """Where trips begin and end, joined by ramps that carry no sensor."""
         self.nodes[f"{name}.out"] = (x, y)
         self.nodes[f"{name}.in"] = (x + 1, y)
+        lanes = 3 if len(on) == 1 else 2  # the end of a freeway, or ramps
         for node in on:
-            self.add(
-                f"{name}.out-{node}", f"{name}.out", node, 58 * MPH, 3 if len(on) == 1 else 2, 1.1
-            )
+            self.add(f"{name}.out-{node}", f"{name}.out", node, 58 * MPH, lanes, 1.1)
         for node in off:
-            self.add(
-                f"{node}-{name}.in", node, f"{name}.in", 58 * MPH, 3 if len(off) == 1 else 2, 1.1
-            )
+            self.add(f"{node}-{name}.in", node, f"{name}.in", 58 * MPH, lanes, 1.1)
 
     def local(self, name: str, road: str, heads: str, k: int) -> None:
         """A zone at an interchange around point k to k + 1: exits before it, entries behind it."""
@@ -125,18 +123,15 @@ class Network:
 def build_network() -> Network:
     """Freeway A (west to east), freeway B (south to north), ring R in the north-east quarter."""
     net = Network()
-    x = np.array(
-        [-6600, -5500, -4450, -3400, -2300, -1350, -500, 500, 1450, 2500, 3700, 4700, 5700]
-    )
-    net.road(
-        "A", "EW", np.stack([x, 400 * np.sin(x / 3000)], axis=1), [3] * 3 + [4] * 6 + [3] * 3, 66
-    )
-    y = np.array([-5200, -4000, -2850, -1750, -500, 500, 1500, 2600, 3450, 4300, 5500])
-    net.road(
-        "B", "NS", np.stack([300 * np.sin(y / 2500), y], axis=1), [3] * 2 + [4] * 5 + [3] * 3, 65
-    )
+    x = 10 * np.array([-660, -550, -445, -340, -230, -135, -50, 50, 145, 250, 370, 470, 570])
+    y = 10 * np.array([-520, -400, -285, -175, -50, 50, 150, 260, 345, 430, 550])
     turn = np.linspace(0.18, math.pi / 2 - 0.18, 5)
-    net.road("R", "NS", np.stack([3800 * np.cos(turn), 3900 * np.sin(turn)], axis=1), [2] * 4, 61)
+    a = np.stack([x, 400 * np.sin(x / 3000)], axis=1)
+    b = np.stack([300 * np.sin(y / 2500), y], axis=1)
+    r = np.stack([3800 * np.cos(turn), 3900 * np.sin(turn)], axis=1)
+    net.road("A", "EW", a, [3] * 3 + [4] * 6 + [3] * 3, 66)
+    net.road("B", "NS", b, [3] * 2 + [4] * 5 + [3] * 3, 65)
+    net.road("R", "NS", r, [2] * 4, 61)
     ends = {"west": ("AE0", "AW0"), "east": ("AW12", "AE12")}
     ends |= {"south": ("BN0", "BS0"), "north": ("BS10", "BN10")}
     for name, (on, off) in ends.items():
@@ -166,12 +161,13 @@ def build_network() -> Network:
 
 def positions(net: Network) -> np.ndarray:
     """Middle of each section, metres east and north, [n 2]."""
-    ends = [(net.nodes[net.links[s][0]], net.nodes[net.links[s][1]]) for s in net.sections]
-    return np.mean(np.array(ends), axis=1)
+    ends = [[net.nodes[node] for node in net.links[s][:2]] for s in net.sections]
+    middle: np.ndarray = np.mean(ends, axis=1)
+    return middle
 
 
 def road_distances(net: Network) -> np.ndarray:
-    """Metres driven from sensor i to sensor j, [n n], inf where no road leads there."""
+    """Metres driven from sensor i to sensor j, [n n], inf where none leads there or too many."""
     index = {name: k for k, name in enumerate(net.nodes)}
     start = np.array([index[link[0]] for link in net.links.values()])
     end = np.array([index[link[1]] for link in net.links.values()])
@@ -179,14 +175,16 @@ def road_distances(net: Network) -> np.ndarray:
     between = shortest_path(csr_array((length, (start, end)), shape=(len(index), len(index))))
     n = len(net.sections)
     half = length[:n] / 2
-    metres = half[:, None] + between[np.ix_(end[:n], start[:n])] + half[None, :]
+    metres: np.ndarray = half[:, None] + between[np.ix_(end[:n], start[:n])] + half[None, :]
+    metres[metres > FARTHEST] = np.inf
     np.fill_diagonal(metres, 0)
     return metres
 
 
 def bell(hour: np.ndarray, centre: float, width: float) -> np.ndarray:
     """Height 1 at ``centre``, by hour of the day."""
-    return np.exp(-0.5 * ((hour - centre) / width) ** 2)
+    height: np.ndarray = np.exp(-0.5 * ((hour - centre) / width) ** 2)
+    return height
 
 
 def demand(day: int, rng: np.random.Generator) -> np.ndarray:
@@ -211,7 +209,8 @@ def demand(day: int, rng: np.random.Generator) -> np.ndarray:
         share /= share.sum()
     peaks = np.stack([to_work, to_home, other])
     level = rng.normal(1.0, 0.05) * rng.lognormal(0, 0.10, shares.shape[1:])
-    return VOLUME / 12 * np.einsum("pt,pij->tij", peaks, shares) * level
+    trips: np.ndarray = VOLUME / 12 * np.einsum("pt,pij->tij", peaks, shares) * level
+    return trips
 
 
 @dataclass
@@ -256,7 +255,7 @@ def draw_supply(rng: np.random.Generator, n: int) -> Supply:
 
 def build_world(net: Network, seed: int) -> Any:
     """The simulator's world with the roads in it and no traffic."""
-    from uxsim import World
+    from uxsim import World  # type: ignore[import-not-found, unused-ignore]
 
     world = World(
         "simulated",
@@ -341,7 +340,8 @@ def observe(world: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
 def add_noise(speed: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The sensor's error; a mean over few vehicles is less certain."""
     spread = np.sqrt(0.3**2 + 4.0**2 / np.maximum(samples, PLATOON))
-    return np.clip(speed + rng.normal(0, 1, speed.shape) * spread, 1.0, 85.0)
+    noisy: np.ndarray = np.clip(speed + rng.normal(0, 1, speed.shape) * spread, 1.0, 85.0)
+    return noisy
 
 
 def gaps(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -390,7 +390,8 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--days", type=int, default=N_DAYS, help="fewer than 28, for a trial")
     options = parser.parse_args()
-    np.savez_compressed(options.output, **simulate(options.days))
+    arrays: dict[str, Any] = simulate(options.days)
+    np.savez_compressed(options.output, **arrays)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,10 @@ FULL = np.ones((3, 2), dtype=np.float32)
         ({"sensors": ("a",)}, "1 sensor ids for 2 columns"),
         ({"sensors": ("a", "a")}, "more than once: a"),
         (
-            {"values": FULL * np.float32([1, np.nan]), "observed": FULL * [1, 0] > 0},
+            {
+                "values": np.where([1, 0], FULL, np.float32(np.nan)),
+                "observed": np.where([1, 0], FULL, 0) > 0,
+            },
             "no reading at all from sensor b",
         ),
         ({"time": TIME[:2]}, "2 timestamps for 3 steps"),

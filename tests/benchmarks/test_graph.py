@@ -31,7 +31,7 @@ def series_with(distances: Any) -> Series:
     )
 
 
-ROADS = [[0, 100, INF], [300, 0, 2000], [INF, INF, 0]]
+ROADS: list[list[float]] = [[0, 100, INF], [300, 0, 2000], [INF, INF, 0]]
 
 
 def test_gaussian_is_the_definition() -> None:
@@ -50,6 +50,11 @@ def test_gaussian_is_the_definition() -> None:
 def test_threshold() -> None:
     all_known = adjacency(series_with(ROADS), "gaussian", threshold=0.0)
     assert np.count_nonzero(all_known) == 3
+
+
+def test_given_scale() -> None:
+    weights = adjacency(series_with(ROADS), "gaussian", scale=300.0)
+    assert weights[1, 0] == pytest.approx(np.exp(-1))
 
 
 def test_binary_and_symmetric() -> None:
@@ -90,6 +95,16 @@ def test_graphs_of_the_slices(
     assert n_edges in (None, np.count_nonzero(weights))
     assert (neighbours == 0).sum() == n_isolated
     assert not np.diag(weights).any()
+
+
+def test_graph_of_a_slice_is_a_part_of_the_published_one(data_root: Path) -> None:
+    whole, part = (
+        load_series(dataset_config(name), data_root) for name in ("metr_la_week", "metr_la_81")
+    )
+    at = [whole.sensors.index(sensor) for sensor in part.sensors]
+    published = adjacency(whole, **dataset_config("metr_la")["graph"])[np.ix_(at, at)]
+    weights = adjacency(part, **dataset_config("metr_la_81")["graph"])
+    np.testing.assert_allclose(weights, published, rtol=1e-5)
 
 
 def test_edges_of_all_of_pems_bay(data_root: Path) -> None:

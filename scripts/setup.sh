@@ -1,0 +1,27 @@
+# Sourced by the other scripts: goes to the project's folder, makes .venv if it is absent and
+# installs the project into it unless that was done with the same pins before.
+# PYTHON names the interpreter to use (3.11 or newer).
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if [ ! -x .venv/bin/python ]; then
+    python=${PYTHON:-$(command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3 || true)}
+    if ! "${python:-false}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        echo "error: Python 3.11 or newer is needed; set PYTHON to one (found: ${python:-none})" >&2
+        exit 1
+    fi
+    echo "making .venv with $python"
+    if ! "$python" -m venv .venv; then
+        rm -rf .venv
+        echo "error: $python cannot make a virtual environment (on Debian: apt install python3-venv)" >&2
+        exit 1
+    fi
+fi
+
+stamp=$(cat pyproject.toml constraints.txt | cksum)
+if [ "$(cat .venv/installed 2>/dev/null)" != "$stamp" ]; then
+    echo "installing (the first time takes a few minutes)"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+    echo "$stamp" > .venv/installed
+fi
+export PATH="$PWD/.venv/bin:$PATH"
