@@ -10,12 +10,12 @@ product per direction with the weights, and both gates of a cell share it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-
 
 NORM_EPS = 1e-5  # of the published code: PyTorch's default
 
@@ -39,29 +39,33 @@ class GCGRUCell(nn.Module):
         self.c_gate = SpatialConv(n_in + d_hidden, d_hidden, n_blocks)
 
 
+@dataclass(frozen=True)
+class StackSizes:
+    """Sizes of one direction's stacked cells."""
+
+    n_nodes: int
+    n_in: int  # what is read at a node and step
+    d_hidden: int
+    n_layers: int
+    kernel_size: int  # hops of the graph convolutions
+    layer_norm: bool
+    dropout: float  # between layers
+
+
 class GCGRUStack(nn.Module):
     """Parameters of the stacked cells of one direction, and of their first states."""
 
-    def __init__(
-        self,
-        n_nodes: int,
-        n_in: int,
-        d_hidden: int,
-        n_layers: int,
-        kernel_size: int,
-        layer_norm: bool = False,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, sizes: StackSizes) -> None:
         super().__init__()
-        self.kernel_size = kernel_size
-        widths = [n_in] + [d_hidden] * (n_layers - 1)
-        self.cells = nn.ModuleList(GCGRUCell(width, d_hidden, kernel_size) for width in widths)
+        self.sizes = sizes
+        d_hidden = sizes.d_hidden
+        inputs = [sizes.n_in] + [d_hidden] * (sizes.n_layers - 1)
+        self.cells = nn.ModuleList(GCGRUCell(n_in, d_hidden, sizes.kernel_size) for n_in in inputs)
         self.norms = nn.ModuleList(
-            nn.GroupNorm(1, d_hidden, eps=NORM_EPS) for _ in widths if layer_norm
+            nn.GroupNorm(1, d_hidden, eps=NORM_EPS) for _ in inputs if sizes.layer_norm
         )
-        self.dropout = nn.Dropout(dropout)
         self.h0 = nn.ParameterList(
-            nn.Parameter(torch.randn(d_hidden, n_nodes) * d_hidden**-0.5) for _ in widths
+            nn.Parameter(torch.randn(d_hidden, sizes.n_nodes) * d_hidden**-0.5) for _ in inputs
         )
 
 
@@ -76,17 +80,19 @@ class Affine(NamedTuple):
         return torch.baddbmm(self.bias, x.flatten(1, 2), self.weight).view(*x.shape[:3], -1)
 
 
-def affine(directions: Sequence[nn.Module], *names: str) -> Affine:
-    """The layer called `name` of every direction as one map.
+def stacked(directions: Sequence[nn.Module], name: str) -> Float[Tensor, "k ..."]:
+    """The parameter called `name` of every direction."""
+    return torch.stack([direction.get_parameter(name) for direction in directions])
 
-    A layer is linear or a convolution of kernel size 1. The outputs of several follow each other.
+
+def affine(directions: Sequence[nn.Module], *layers: str) -> Affine:
+    """The layer of that name of every direction as one map.
+
+    A layer is linear, or a convolution of kernel size 1. The outputs of several follow each other.
     """
-    weights, biases = (
-        [torch.stack([d.get_parameter(f"{name}.{part}") for d in directions]) for name in names]
-        for part in ("weight", "bias")
-    )
-    weight = torch.cat([w.flatten(2) for w in weights], 1)
-    return Affine(weight.mT, torch.cat(biases, 1)[:, None])
+    weights = [stacked(directions, f"{layer}.weight").flatten(2) for layer in layers]
+    biases = [stacked(directions, f"{layer}.bias") for layer in layers]
+    return Affine(torch.cat(weights, 1).mT, torch.cat(biases, 1)[:, None])
 
 
 def both_ways(adjacency: Float[Tensor, "n n"]) -> Float[Tensor, "2 n n"]:
@@ -123,9 +129,9 @@ class GraphGRU:
             stacks: one per direction, of equal sizes.
             supports: normalised adjacency, along and against the edges.
         """
-        self.stacks = stacks
-        self.matrices = hops(supports, stacks[0].kernel_size)
-        cells = [f"cells.{layer}" for layer in range(len(stacks[0].cells))]
+        self.stacks, self.sizes = stacks, stacks[0].sizes
+        self.matrices = hops(supports, self.sizes.kernel_size)
+        cells = [f"cells.{layer}" for layer in range(self.sizes.n_layers)]
         self.gates = [
             affine(stacks, f"{cell}.forget_gate.mlp", f"{cell}.update_gate.mlp") for cell in cells
         ]
@@ -133,9 +139,9 @@ class GraphGRU:
 
     def start(self, batch: int) -> list[Float[Tensor, "k n b d"]]:
         """The learned states before the first step, one per layer."""
-        layers = zip(*(stack.h0 for stack in self.stacks), strict=True)
         return [
-            torch.stack(list(states)).mT[:, :, None].expand(-1, -1, batch, -1) for states in layers
+            stacked(self.stacks, f"h0.{layer}").mT[:, :, None].expand(-1, -1, batch, -1)
+            for layer in range(self.sizes.n_layers)
         ]
 
     def step(
@@ -145,7 +151,7 @@ class GraphGRU:
         updated = []
         for layer, state in enumerate(states):
             if layer:
-                x = self.stacks[0].dropout(x)
+                x = nn.functional.dropout(x, self.sizes.dropout, self.stacks[0].training)
             x = self._normalise(layer, self._cell(layer, x, state))
             updated.append(x)
         return updated
@@ -165,12 +171,21 @@ class GraphGRU:
 
     def _normalise(self, layer: int, h: Float[Tensor, "k n b d"]) -> Float[Tensor, "k n b d"]:
         """Normalise over nodes and width together, if the stacks do."""
-        if not self.stacks[0].norms:
+        if not self.sizes.layer_norm:
             return h
-        norms = [stack.norms[layer] for stack in self.stacks]
-        weight, bias = (
-            torch.stack([norm.get_parameter(name) for norm in norms])[:, None, None]
-            for name in ("weight", "bias")
-        )
+        weight = stacked(self.stacks, f"norms.{layer}.weight")[:, None, None]
+        bias = stacked(self.stacks, f"norms.{layer}.bias")[:, None, None]
         variance, mean = torch.var_mean(h, (1, 3), correction=0, keepdim=True)
         return (h - mean) * torch.rsqrt(variance + NORM_EPS) * weight + bias
+
+
+def two_directions(a: Shaped[Tensor, "b t n c"]) -> Shaped[Tensor, "t 2 n b c"]:
+    """Lay time first and nodes before the batch, and add the reversed sequence."""
+    a = a.permute(1, 2, 0, 3)
+    return torch.stack([a, a.flip(0)], 1)
+
+
+def in_time_order(steps: Sequence[Float[Tensor, "2 n b c"]]) -> Float[Tensor, "2 t n b c"]:
+    """Stack the steps of both directions and turn the backward one round."""
+    series = torch.stack(list(steps), 1)
+    return torch.stack([series[0], series[1].flip(0)])

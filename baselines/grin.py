@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from baselines.graph_gru import (
     GCGRUStack,
     GraphGRU,
-    SpatialConv,
+    StackSizes,
     affine,
     both_ways,
-    propagate,
+    in_time_order,
+    two_directions,
 )
+from baselines.grin_decoder import Decoder, SpatialDecoder
 from baselines.losses import masked_mae
-
-N_ATTENTION_HEADS = 2  # of the published global attention
 
 
 class Imputation(NamedTuple):
@@ -81,21 +81,148 @@ class GRIN(nn.Module):
             prediction_weight: weight in the loss of what leads to the imputation.
         """
         super().__init__()
-        self.register_buffer("adj", adjacency.clone())
+        n_nodes = len(adjacency)
+        if global_attention and n_nodes < 2:
+            raise ValueError(f"global attention needs other nodes to attend to, got {n_nodes} node")
         self.prediction_weight = prediction_weight
-        recurrent = {
-            "n_nodes": len(adjacency),
-            "d_hidden": d_hidden,
-            "n_layers": n_layers,
-            "kernel_size": kernel_size,
-            "layer_norm": layer_norm,
-            "dropout": dropout,
-        }
-        self.bigrill = BiGRIL(
-            GRIL(
-            len(adjacency),
-            d_ff,
-            d_emb,
-            ff_dropout,
-            d_hidden=d_hidden,
+        self.register_buffer("adj", adjacency.clone())
+        sizes = StackSizes(
+            n_nodes, 2 + n_time_features, d_hidden, n_layers, kernel_size, layer_norm, dropout
         )
+        fwd_rnn, bwd_rnn = (GRIL(sizes, decoder_order, global_attention) for _ in range(2))
+        self.bigrill = BiGRIL(fwd_rnn, bwd_rnn, d_ff, d_emb, ff_dropout)
+
+    def stages(
+        self,
+        x: Float[Tensor, "b t n 1"],
+        observed: Bool[Tensor, "b t n 1"],
+        exogenous: Float[Tensor, "b t n f"],
+    ) -> Imputation:
+        """All that is estimated; arguments as in `forward`, but with features of every node."""
+        x = x.where(observed, 0.0)
+        found: Imputation = self.bigrill(x, observed, exogenous, both_ways(self.adj))
+        return found
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t n 1"],
+        observed: Bool[Tensor, "b t n 1"],
+        time_features: Float[Tensor, "b t f"],
+    ) -> Float[Tensor, "b t n 1"]:
+        """Predict every entry.
+
+        Args:
+            x: scaled readings; anything, NaN too, where not observed.
+            observed: True where `x` is a reading the model may use.
+            time_features: `n_time_features` of them for each step.
+        """
+        return self.stages(x, observed, _for_nodes(time_features, x.shape[2])).final
+
+    def loss(
+        self,
+        x: Float[Tensor, "b t n 1"],
+        observed: Bool[Tensor, "b t n 1"],
+        time_features: Float[Tensor, "b t f"],
+        target: Float[Tensor, "b t n 1"],
+        visible: Bool[Tensor, "b t n 1"],
+    ) -> Float[Tensor, ""]:
+        """Error of the imputation and, weighted, of both stages of both directions.
+
+        Args:
+            x: scaled readings; anything where not observed.
+            observed: True where the model may read `x`.
+            time_features: as in `forward`.
+            target: scaled labels; anything where not visible.
+            visible: True where `target` may be used.
+        """
+        found = self.stages(x, observed, _for_nodes(time_features, x.shape[2]))
+        return self.error(found, target, visible)
+
+    def error(
+        self,
+        found: Imputation,
+        target: Float[Tensor, "b t n 1"],
+        visible: Bool[Tensor, "b t n 1"],
+    ) -> Float[Tensor, ""]:
+        """The loss of an imputation with its stages; arguments as in `loss`."""
+        leading = [
+            masked_mae(direction, target, visible)
+            for stage in (found.first_stage, found.second_stage)
+            for direction in stage
+        ]
+        error = masked_mae(found.final, target, visible)
+        return error + self.prediction_weight * torch.stack(leading).sum()
+
+
+class BiGRIL(nn.Module):
+    """Both directions and the perceptron that merges their representations."""
+
+    def __init__(
+        self, fwd_rnn: "GRIL", bwd_rnn: "GRIL", d_ff: int, d_emb: int, dropout: float
+    ) -> None:
+        super().__init__()
+        sizes = fwd_rnn.sizes
+        self.fwd_rnn, self.bwd_rnn = fwd_rnn, bwd_rnn
+        self.emb = nn.Parameter(torch.empty(d_emb, sizes.n_nodes))
+        nn.init.kaiming_normal_(self.emb)
+        self.out = nn.Sequential(
+            nn.Conv2d(4 * sizes.d_hidden + 1 + d_emb, d_ff, kernel_size=1),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(d_ff, 1, kernel_size=1),
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t n 1"],
+        observed: Bool[Tensor, "b t n 1"],
+        exogenous: Float[Tensor, "b t n f"],
+        supports: Float[Tensor, "2 n n"],
+    ) -> Imputation:
+        """Impute; `x` must be finite everywhere."""
+        x, observed, exogenous = (two_directions(a) for a in (x, observed, exogenous))
+        directions = [self.fwd_rnn, self.bwd_rnn]
+        cells, first_stage = GraphGRU(directions, supports), affine(directions, "first_stage")
+        decode = Decoder([direction.spatial_decoder for direction in directions], supports)
+
+        states, steps = cells.start(x.shape[3]), []
+        for x_t, seen, known in zip(x, observed, torch.cat([observed, exogenous], -1), strict=True):
+            first = first_stage(states[-1])
+            second, representation = decode(x_t.where(seen, first), known, states[-1])
+            states = cells.step(torch.cat([x_t.where(seen, second), known], -1), states)
+            steps.append((first, second, representation))
+        first, second, representation = (in_time_order(s) for s in zip(*steps, strict=True))
+        final = self._merge(representation, observed[:, 0])
+        return Imputation(*(a.movedim(-2, -4) for a in (final, first, second)))
+
+    def _merge(
+        self, representation: Float[Tensor, "2 t n b r"], observed: Bool[Tensor, "t n b 1"]
+    ) -> Float[Tensor, "t n b 1"]:
+        """The perceptron on [forward; backward; mask; embedding], never laid side by side."""
+        enter, rectify, drop, leave = self.out
+        weight, bias = (enter.get_parameter(name) for name in ("weight", "bias"))
+        width = representation.shape[-1]
+        parts = [width, width, 1, len(self.emb)]
+        forward, backward, mask, emb = torch.split(weight.flatten(1), parts, 1)
+        linear = nn.functional.linear
+        hidden = (
+            linear(representation[0], forward)
+            + linear(representation[1], backward)
+            + linear(observed.to(weight.dtype), mask)
+            + linear(self.emb.T, emb, bias)[:, None]
+        )
+        weight, bias = (leave.get_parameter(name) for name in ("weight", "bias"))
+        return linear(drop(rectify(hidden)), weight.flatten(1), bias)
+
+
+class GRIL(GCGRUStack):
+    """Parameters of one direction."""
+
+    def __init__(self, sizes: StackSizes, decoder_order: int, global_attention: bool) -> None:
+        super().__init__(sizes)
+        self.first_stage = nn.Conv1d(sizes.d_hidden, 1, kernel_size=1)
+        self.spatial_decoder = SpatialDecoder(sizes, decoder_order, global_attention)
+
+
+def _for_nodes(features: Float[Tensor, "b t f"], n_nodes: int) -> Float[Tensor, "b t {n_nodes} f"]:
+    return features[:, :, None].expand(-1, -1, n_nodes, -1)

@@ -21,6 +21,8 @@ L1_EPS = 1e-5  # added to the sum of sigmoids, as published
 # Numbers per tensor of a chunk: on a CPU few enough for the cache, on a GPU enough to keep it busy.
 CHUNK_CPU = 2**19
 CHUNK_GPU = 2**26
+# Batched products of fewer source steps than this are slower than products element by element.
+MIN_STEPS_MATMUL = 16
 
 
 @dataclass(frozen=True)
@@ -185,10 +187,12 @@ def _score_gradient(chunk: _Chunk, reweight: Reweight, grad_weights: Tensor) -> 
     return grad if chunk.excluded is None else grad.masked_fill(chunk.excluded, 0.0)
 
 
-def _pool(weights: Tensor, values: Tensor) -> Tensor:
-    """Sum over s of weights `[p t s]` times values `[p t s h]`."""
-    p, t, s, h = values.shape
-    return torch.bmm(weights.reshape(p * t, 1, s), values.reshape(p * t, s, h)).view(p, t, h)
+def _pool(weights: Tensor, hidden: Tensor) -> Tensor:
+    """Sum over s of weights `[p t s]` times hidden values `[p t s h]`, which are overwritten."""
+    p, t, s, h = hidden.shape
+    if s < MIN_STEPS_MATMUL:
+        return hidden.mul_(weights[..., None]).sum(2)
+    return torch.bmm(weights.reshape(p * t, 1, s), hidden.view(p * t, s, h)).view(p, t, h)
 
 
 class PooledHidden(torch.autograd.Function):
@@ -253,10 +257,9 @@ def _add_gradients(
     by_score = _score_gradient(chunk, ctx.reweight, by_weights.add_(grad_total[..., None]))
     score += flat.view(-1, h).T @ by_score.reshape(-1)
     offset += by_score.sum()
-    # hidden enters the pooled sum with its weight, and the score with the score vector
-    factors = torch.stack([chunk.weights, by_score], -1).view(p * t, s, 2)
-    vectors = torch.stack([grad_pooled, tensors[2].expand_as(grad_pooled)], 2).view(p * t, 2, h)
-    grad = torch.bmm(factors, vectors)
+    # a hidden value enters the pooled sum with its weight, and its score with the score vector
+    grad = chunk.weights[..., None] * grad_pooled[:, :, None]
+    grad = grad.addcmul_(by_score[..., None], tensors[2]).view(p * t, s, h)
     for k in range(len(ctx.slopes) - 1, -1, -1):
         pre = chunk.inputs[k].view_as(grad)
         by_slope = slope if k == 0 else layers[3 * k - 1]

@@ -36,4 +36,4 @@ def steps_per_day(time: pd.DatetimeIndex) -> int:
 
 def step_of_day(time: pd.DatetimeIndex) -> Int[np.ndarray, "t"]:
     """Position of each step in its day, 0 at midnight."""
-    return np.round((time - time.normalize()) / (time[1] - time[0])).to_numpy().astype(np.int64)
+    return np.rint(np.asarray((time - time.normalize()) / (time[1] - time[0]))).astype(np.int64)

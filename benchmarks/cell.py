@@ -22,7 +22,13 @@ from benchmarks.data.series import Series
 from benchmarks.errors import InputError
 from benchmarks.examples import example_arrays
 from benchmarks.fit import Fitted, TrainerConfig, fit
-from benchmarks.machine import device_name, keep_freed_memory, peak_memory_mb, reset_peak_memory, software
+from benchmarks.machine import (
+    device_name,
+    keep_freed_memory,
+    peak_memory_mb,
+    reset_peak_memory,
+    software,
+)
 from benchmarks.masks import MaskedSeries
 from benchmarks.methods import NeedNotMetError, Setting, build
 from benchmarks.tracking import Tracker
@@ -170,9 +176,7 @@ def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict
     split = split_windows(len(series.time), cell.window)
     generator = {**cell.mask["generator"], "shape": series.values.shape, "seed": cell.mask_seed}
     masked = MaskedSeries(series, _draw(generator))
-    setting = Setting(
-        masked, split, cell.seed, cell.dataset["graph"], cell.model["time_features"]
-    )
+    setting = Setting(masked, split, cell.seed, cell.dataset["graph"], cell.model["time_features"])
     method = build(cell.model, setting)
     keep_freed_memory()
     reset_peak_memory()
@@ -218,11 +222,13 @@ def _write_arrays(
         "time": masked.series.time[steps].to_numpy(),
     }
     example = example_arrays(arrays, masked.series.sensors)
-    write_atomically(folder / "example.npz", lambda file: np.savez_compressed(file, **example))
+    _write_npz(folder / "example.npz", example)
     if cell.save_predictions:
-        write_atomically(
-            folder / "predictions.npz", lambda file: np.savez_compressed(file, **arrays)
-        )
+        _write_npz(folder / "predictions.npz", arrays)
+
+
+def _write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
 """placeholder"""
+
+
 def example_figure(path, row):
     import matplotlib.figure
+
     return matplotlib.figure.Figure()

@@ -155,7 +155,7 @@ def fit(
         network, config, scaler, trainer_config.max_epochs, setting.seed, scorer
     )
     history = History(folder / "history.csv", report)
-    at_epoch_end = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    at_epoch_end: Any = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     best = ModelCheckpoint(folder, "best", monitor="val_mae", **at_epoch_end)
     last = ModelCheckpoint(folder, "last", **at_epoch_end)  # after best: it carries best's state
     trainer = _trainer(trainer_config, config, [history, best, last])
@@ -216,8 +216,8 @@ def prepare(setting: Setting, scaling: str) -> tuple[Scaler, SeriesWindows]:
     scaler = fit_scaler(masked.visible_values[train], masked.visible[train], scaling)
     x = np.where(masked.visible, scaler.scale(masked.visible_values), np.float32(0))
     features = time_features(masked.series.time, setting.time_features)
-    tensors = map(torch.from_numpy, (x, masked.visible, features))
-    return scaler, SeriesWindows(*tensors, split.window)
+    inputs, visible, clock = map(torch.from_numpy, (x, masked.visible, features))
+    return scaler, SeriesWindows(inputs, visible, clock, split.window)
 
 
 def _trainer(

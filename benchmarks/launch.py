@@ -76,18 +76,25 @@ def job(config: DictConfig) -> str:
     from benchmarks.fit import TrainerConfig
 
     log_to_stderr()
-    total, number = int(os.environ.get(CELLS, "1")), HydraConfig.get().job.get("num", 0)
+    total, number = int(os.environ.get(CELLS, "1")), _job_number()
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     del plain["sweep"], plain["budget"]
     try:
         trainer = TrainerConfig(**plain.pop("trainer"))
-        paths = {name: Path(plain.pop(name)) for name in ("data_root", "results_dir")}
-        cell = Cell(trainer=trainer, **paths, **plain)
+        for name in ("data_root", "results_dir"):
+            plain[name] = Path(plain[name])
+        cell = Cell(trainer=trainer, **plain)
         if total > 1:
             log.info("[%d/%d] %s", number + 1, total, describe(cell.identity("", "")))
         return str(run_cell(cell)["status"])
     except InputError as error:
         raise CompactHydraException(f"error: {error}") from error
+
+
+def _job_number() -> int:
+    """Position in the sweep, from 0; a single run has none."""
+    job: Any = HydraConfig.get().job
+    return int(job.get("num", 0))
 
 
 def expand_experiment(arguments: Sequence[str]) -> list[str]:
@@ -152,7 +159,9 @@ def _finish(folder: Path, started: str) -> int:
     table = assemble(folder)
     new = table[table["finished"] >= started]
     failed = new[~new["status"].isin(["done", "skipped"])]
-    log.info("%s: %d of %d rows done", folder / "runs.csv", (table.status == "done").sum(), len(table))
+    log.info(
+        "%s: %d of %d rows done", folder / "runs.csv", (table.status == "done").sum(), len(table)
+    )
     for row in failed.to_dict("records"):
         log.error("  %s on %s: %s: %s", row["model"], row["dataset"], row["status"], row["reason"])
     return len(failed)

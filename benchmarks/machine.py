@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 import torch
 
-
 MALLOC = "PSAN_MALLOC"
 """Environment variable: `default` leaves the C library's allocator as it is."""
 

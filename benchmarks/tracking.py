@@ -210,9 +210,7 @@ def open_experiment(client: "MlflowClient", name: str) -> tuple[str, str]:
         )
         if parents:
             return experiment_id, parents[0].info.run_id
-        run = client.create_run(
-            experiment_id, run_name=f"sweep {name}", tags={PARENT_TAG: name}
-        )
+        run = client.create_run(experiment_id, run_name=f"sweep {name}", tags={PARENT_TAG: name})
         client.set_terminated(run.info.run_id)
         return experiment_id, run.info.run_id
 

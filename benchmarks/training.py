@@ -131,9 +131,7 @@ class ImputationModule(pl.LightningModule):
         )
 
 
-def whiten(
-    visible: Bool[Tensor, "b t n 1"], probabilities: list[float]
-) -> Bool[Tensor, "b t n 1"]:
+def whiten(visible: Bool[Tensor, "b t n 1"], probabilities: list[float]) -> Bool[Tensor, "b t n 1"]:
     """Hides each visible entry with a probability that is drawn anew for each sample.
 
     Returns:

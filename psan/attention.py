@@ -79,9 +79,7 @@ class _SlicedAttention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(  # type: ignore[override]  # torch types it with *args
-        ctx: Any, grad_output: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         query, key, value, bias = ctx.saved_tensors
         grad_query, grad_key, grad_value = map(torch.empty_like, (query, key, value))
         grad_bias = torch.zeros_like(bias)

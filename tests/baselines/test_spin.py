@@ -49,7 +49,9 @@ def test_outputs_as_published(golden, group, dtype, tol):
     }
     assert got.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(got[name], value, rtol=tol, atol=tol, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            got[name], value, rtol=tol, atol=tol, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda g: g.path.stem)

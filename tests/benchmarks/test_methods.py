@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from benchmarks.fit import Fitted, TrainerConfig, fit, prepare
 from benchmarks.masks import MaskedSeries
 from benchmarks.methods import NEEDS, NeedNotMetError, Setting, build
 from benchmarks.training import TrainingConfig, training_loss, whiten
+
+YEAR = r"\b(19|20)\d\d\b"
 
 CONFIGS = {name: model_config(name) for name in MODELS}
 GRADIENT = [name for name, config in CONFIGS.items() if config["kind"] == "gradient"]
@@ -42,13 +45,13 @@ def test_configuration_is_complete(name: str) -> None:
     assert set(config["needs"]) <= set(NEEDS)
     assert isinstance(config["deterministic"], bool)
     assert isinstance(config["in_sample"], bool)
-    assert any(year in config["citation"] for year in map(str, range(1950, 2027)))
+    assert re.search(YEAR, config["citation"])
     if config["kind"] == "gradient":
         TrainingConfig(**config["training"])
     module = importlib.import_module(config["network"]["_target_"].rpartition(".")[0])
     target = getattr(module, config["network"]["_target_"].rpartition(".")[2])
     documentation = importlib.import_module(target.__module__).__doc__ or ""
-    assert any(word in documentation for word in ("arXiv", "EDBT", "Source", "Citation"))
+    assert re.search(YEAR, documentation), "the module does not open with its citation"
 
 
 @pytest.mark.parametrize("name", GRADIENT)
@@ -78,9 +81,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     observed = whiten(windows.visible, [0.5])
     x = torch.where(observed, windows.x, 0.0)
-    loss = training_loss(
-        network, x, observed, windows.time_features, windows.x, windows.visible
-    )
+    loss = training_loss(network, x, observed, windows.time_features, windows.x, windows.visible)
     loss.backward()
     without = {n for n, p in network.named_parameters() if p.requires_grad and p.grad is None}
     unused = set(getattr(network, "UNUSED_PARAMETERS", ()))
@@ -96,16 +97,12 @@ def test_unobserved_entries_never_reach_output_or_loss(name: str, poison: float)
     target = torch.where(windows.visible, windows.x, poison)
     clean_x = torch.where(observed, windows.x, 0.0)
     clean = network(clean_x, observed, windows.time_features)
-    torch.testing.assert_close(
-        network(x, observed, windows.time_features), clean, rtol=0, atol=0
-    )
+    torch.testing.assert_close(network(x, observed, windows.time_features), clean, rtol=0, atol=0)
     losses = []
     for inputs, labels in ((x, target), (clean_x, windows.x)):
         torch.manual_seed(3)
         losses.append(
-            training_loss(
-                network, inputs, observed, windows.time_features, labels, windows.visible
-            )
+            training_loss(network, inputs, observed, windows.time_features, labels, windows.visible)
         )
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)
 

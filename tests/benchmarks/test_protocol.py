@@ -119,7 +119,7 @@ def test_scaler_uses_visible_entries_only() -> None:
 
 
 def test_scaler_errors_name_the_choices() -> None:
-    with pytest.raises(InputError, match="'robust'.*global, per_sensor"):
+    with pytest.raises(InputError, match=r"'robust'.*global, per_sensor"):
         fit_scaler(np.ones((3, 2), "f4"), np.ones((3, 2), bool), "robust")
     with pytest.raises(InputError, match="no reading is visible"):
         fit_scaler(np.ones((3, 2), "f4"), np.zeros((3, 2), bool))
@@ -130,8 +130,10 @@ def test_calendar() -> None:
     assert steps_per_day(time) == 288
     assert step_of_day(time)[0] == 72
     features = time_features(time, "day_week")
-    np.testing.assert_allclose(features[0], [1, 0, np.sin(np.pi / 14), np.cos(np.pi / 14)], atol=1e-6)
+    np.testing.assert_allclose(
+        features[0], [1, 0, np.sin(np.pi / 14), np.cos(np.pi / 14)], atol=1e-6
+    )
     assert time_features(time, "day").shape == (864, 2)
     assert time_features(time, "none").shape == (864, 0)
-    with pytest.raises(InputError, match="'hour'.*none, day, day_week"):
+    with pytest.raises(InputError, match=r"'hour'.*none, day, day_week"):
         time_features(time, "hour")

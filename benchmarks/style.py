@@ -1,0 +1,106 @@
+"""One look for all figures: a method has the same colour and marker wherever it is drawn."""
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+WIDTH = 7.2
+"""Width of a figure in inches: a page's text, or a column of GitHub's at 200 dots per inch."""
+
+INK, MUTED, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so that all machines draw the same
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.5,
+    "svg.hashsalt": "psan",  # the same ids, hence the same bytes, at each drawing
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour and marker of a method."""
+
+    color: str
+    marker: str
+
+
+# Okabe and Ito (2008), "Color universal design", and Tol (2021), "Colour schemes": told apart by
+# readers with any of the usual kinds of colour blindness. Yellow is left out: too pale on white.
+VERMILION, BLUE, GREEN, PURPLE = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
+ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
+WINE, INDIGO, OLIVE, GREY, BROWN = "#882255", "#332288", "#999933", "#7f7f7f", "#8c564b"
+
+KNOWN = {
+    "psan": Look(VERMILION, "o"),
+    "brits": Look(BLUE, "s"),
+    "grin": Look(GREEN, "^"),
+    "spin": Look(PURPLE, "D"),
+    "spin_h": Look(INDIGO, "v"),
+    "saits": Look(SKY, "P"),
+    "transformer": Look(ORANGE, "X"),
+    "imputeformer": Look(WINE, "p"),
+    "rgain": Look(OLIVE, ">"),
+    "mpgru": Look(BROWN, "<"),
+    "linear": Look(BLACK, "d"),
+    "last": Look(GREY, "h"),
+    "mean": Look(GREY, "x"),
+    "knn": Look(SKY, "x"),
+    "mf": Look(ORANGE, "+"),
+    "mice": Look(WINE, "1"),
+}
+"""Methods of the suite; any other gets a look of `SPARE`, so that none has to be added here."""
+
+SPARE = [
+    Look(color, marker)
+    for marker in ("*", "H", "8", "2")
+    for color in (BLUE, ORANGE, GREEN, WINE, SKY, BROWN, PURPLE, OLIVE)
+]
+
+
+def looks(models: Iterable[str]) -> dict[str, Look]:
+    """A look for each method; that of an unknown one follows from its name."""
+    found = {model: KNOWN[model] for model in models if model in KNOWN}
+    for model in sorted(set(models) - set(KNOWN)):
+        first = int(hashlib.sha256(model.encode()).hexdigest(), 16) % len(SPARE)
+        turned = SPARE[first:] + SPARE[:first]
+        found[model] = next((look for look in turned if look not in found.values()), turned[0])
+    return found
+
+
+def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round numbers from `low` to `high` for a logarithmic axis: the finest set of at most `most`.
+
+    Args:
+        low: above 0.
+        high: above `low`.
+        most: how many ticks there is room for.
+    """
+    even = [[i * step for i in range(round(1 / step), round(10 / step))] for step in (0.1, 0.2, 0.5)]
+    mantissas: list[list[float]] = [*even, [1, 1.5, 2, 3, 4, 6, 8], [1, 2, 3, 5], [1, 2, 5], [1, 3], [1]]
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for chosen in mantissas:
+        ticks = [round(m * 10**d, 9 - d) for d in decades for m in chosen]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) <= most:
+            return inside
+    return inside

@@ -1,0 +1,132 @@
+"""Runs and sweeps in real sub-processes: rows, skipping, failures, bad input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import call
+
+from benchmarks.rows import COLUMNS
+
+SMALL = ("dataset=simulated", "trainer=smoke", "trainer.batch_size=2", "tracking=none")
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A sweep in which one cell cannot run: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    broken = "model.network.n_heads=4,5"  # 5 heads do not divide the width
+    done = call(
+        folder, "run", "-m", "model=psan", broken, "mask.rate=0.5", "save_predictions=true", *SMALL
+    )
+    assert done.returncode == 3, done.stderr
+    return folder, done.stderr
+
+
+def test_a_failed_cell_is_recorded_and_stops_no_other(sweep: tuple[Path, str]) -> None:
+    folder, printed = sweep
+    table = pd.read_csv(folder / "results/default/runs.csv")
+    assert list(table.columns) == list(COLUMNS)
+    assert sorted(table["status"]) == ["done", "failed"]
+    failed = table[table["status"] == "failed"].iloc[0]
+    assert "n_heads=5" in failed["reason"]
+    assert "n_heads=5" in printed
+    done = table[table["status"] == "done"].iloc[0]
+    assert done["rate_total"] == pytest.approx(done["rate_native"] + done["rate_hidden"])
+    assert done["simulated"]
+    assert done["n_params"] > 0
+    assert np.isfinite([done["window_mae"], done["step_mae"], done["val_mae"]]).all()
+
+
+def test_saved_predictions_give_the_recorded_score(sweep: tuple[Path, str]) -> None:
+    folder, _ = sweep
+    table = pd.read_csv(folder / "results/default/runs.csv")
+    row = table[table["status"] == "done"].iloc[0]
+    with np.load(folder / f"results/default/cells/{row['key']}/predictions.npz") as saved:
+        held_out, visible = saved["held_out"], saved["visible"]
+        error = np.abs(saved["imputed"].astype("f8") - saved["truth"])[held_out].mean()
+        assert error == pytest.approx(row["step_mae"], rel=1e-6)
+        assert not (held_out & visible).any()
+        np.testing.assert_array_equal(saved["imputed"][visible], saved["truth"][visible])
+        assert len(saved["time"]) == len(held_out)
+        assert held_out.sum() == row["scored_entries"]
+
+
+def test_a_finished_cell_is_skipped_and_a_failed_one_tried_again(sweep: tuple[Path, str]) -> None:
+    folder, _ = sweep
+    rows = {
+        path: json.loads(path.read_text()) for path in folder.glob("results/default/cells/*/*.json")
+    }
+    again = call(
+        folder, "run", "-m", "model.network.n_heads=5,4", "mask.rate=0.5", "model=psan", *SMALL
+    )
+    assert again.returncode == 3
+    assert again.stderr.count("done before") == 1
+    for path, row in rows.items():
+        now = json.loads(path.read_text())
+        assert now == row or row["status"] == "failed"
+
+
+BAD = {
+    "unknown dataset": (["dataset=metr_sf"], ["metr_sf", "pems_bay", "simulated"]),
+    "unknown model": (["model=oracle"], ["oracle", "psan", "linear"]),
+    "unknown option": (["model.network.n_layer=2"], ["n_layer"]),
+    "unknown experiment": (["-m", "experiment=everything"], ["everything", "demo", "full"]),
+    "sweep without -m": (["experiment=demo"], ["-m"]),
+    "missing files": (
+        ["dataset=metr_la", "data_root=nowhere", "tracking=none"],
+        ["nowhere", "METR-LA.csv", "benchmarks.data fetch metr_la", "PSAN_DATA"],
+    ),
+    "rate of 1": ([*SMALL, "mask.rate=1.0"], ["mask.rate=1.0", "between 0 and 1"]),
+    "rate of 0": ([*SMALL, "mask.rate=0"], ["mask.rate=0", "between 0 and 1"]),
+    "no epochs": ([*SMALL, "trainer.max_epochs=0"], ["trainer.max_epochs=0"]),
+    "no whitening": ([*SMALL, "model.training.whiten=[1.5]"], ["1.5", "whiten"]),
+    "unknown tracking": ([*SMALL, "tracking.kind=wandb"], ["wandb", "mlflow, none"]),
+    "unwritable results": ([*SMALL, "results_dir=file/results"], ["results_dir=file/results"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_screen(case: str, tmp_path: Path) -> None:
+    arguments, named = BAD[case]
+    (tmp_path / "file").write_text("in the way")
+    done = call(tmp_path, "run", *arguments)
+    assert done.returncode != 0
+    for text in named:
+        assert text in done.stderr + done.stdout, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) < 40
+
+
+def test_a_csv_with_text_in_it_is_refused_by_line(tmp_path: Path) -> None:
+    folder = tmp_path / "data/metr_la"
+    folder.mkdir(parents=True)
+    (folder / "METR-LA.csv").write_text(
+        ",773869,767541\n2012-03-01 00:00:00,64.4,67.6\n2012-03-01 00:05:00,sixty,68.0\n"
+    )
+    done = call(tmp_path, "run", "dataset=metr_la", "data_root=data", "tracking=none", "model=mean")
+    assert done.returncode == 3
+    assert "sixty" in done.stderr
+    assert "line 3" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_shape_and_silent_sensor_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "data/pems08_25d"
+    folder.mkdir(parents=True)
+    np.savez(folder / "PEMS08.npz", data=np.ones((100, 12, 1)))
+    (folder / "PEMS08.csv").write_text("from,to,cost\n0,1,100\n")
+    run = ("run", "dataset=pems08_25d", "data_root=data", "tracking=none", "model=mean")
+    done = call(tmp_path, *run)
+    assert done.returncode == 3
+    assert "12" in done.stderr
+    assert "170" in done.stderr
+    values = np.ones((100, 170, 1))
+    values[:, 5] = 0
+    np.savez(folder / "PEMS08.npz", data=values)
+    done = call(tmp_path, *run)
+    assert done.returncode == 3
+    assert "sensor" in done.stderr
+    assert "Traceback" not in done.stderr
