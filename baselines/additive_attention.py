@@ -25,7 +25,7 @@ What makes this affordable, with the same mathematics:
 Pairs are computed in the parameters' precision, also under autocast.
 """
 
-from typing import get_args
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.blocks import MLP
-from baselines.pair_attention import PairPlan, PooledHidden, Reweight
+from baselines.pair_attention import REWEIGHTS, PooledHidden
+from baselines.pair_plan import PairPlan
 
 
 class AdditiveAttention(nn.Module):
@@ -58,16 +59,16 @@ class AdditiveAttention(nn.Module):
         d_out: int,
         d_message: int,
         message_layers: int = 1,
-        reweight: Reweight = "softmax",
+        reweight: str = "softmax",
         root_weight: bool = False,
         norm: bool = False,
     ) -> None:
         super().__init__()
-        if reweight not in get_args(Reweight):
-            raise ValueError(f"unknown reweight {reweight!r}; choose one of {get_args(Reweight)}")
+        if reweight not in REWEIGHTS:
+            raise ValueError(f"unknown reweight {reweight!r}; choose one of {REWEIGHTS}")
         if message_layers < 1:
             raise ValueError(f"message_layers must be at least 1, got {message_layers}")
-        self.reweight: Reweight = reweight
+        self.reweight = reweight
         self.lin_src = nn.Linear(d_source, d_out)
         self.lin_tgt = nn.Linear(d_target, d_out, bias=False)
         message = MLP(d_out, d_message, d_out, message_layers, activation="prelu")
@@ -83,36 +84,47 @@ class AdditiveAttention(nn.Module):
         nn.init.zeros_(self.lin_src.bias)
         nn.init.xavier_uniform_(self.lin_tgt.weight)
 
+    @property
+    def _message(self) -> MLP:
+        return cast(MLP, self.msg_nn[1])
+
+    @property
+    def _readout(self) -> nn.Linear:
+        return cast(nn.Linear, self._message.readout)
+
     def forward(
         self, source: Float[Tensor, "r s d1"], target: Float[Tensor, "q t d2"], plan: PairPlan
     ) -> Float[Tensor, "o t d"]:
         """Attend along time, pair by pair; `plan` says which rows, and how they are summed."""
-        readout = self.msg_nn[1].readout
-        sources = self.lin_src(source).to(readout.weight.dtype)
+        readout = self._readout
+        sources: Tensor = self.lin_src(source).to(readout.weight.dtype)
         if plan.order is not None:
             sources = sources.gather(1, plan.order[..., None].expand_as(sources))
-        targets = self.lin_tgt(target).to(readout.weight.dtype)
+        targets: Tensor = self.lin_tgt(target).to(readout.weight.dtype)
         with torch.autocast(sources.device.type, enabled=False):
-            pooled, total = PooledHidden.apply(
+            pooled, total = PooledHidden.apply(  # type: ignore[no-untyped-call]
                 plan, self.reweight, sources, targets, *self._score(), *self._layers()
             )
             out = F.linear(pooled, readout.weight) + total[..., None] * readout.bias
         if self.lin_skip is not None:
             root = self.lin_skip(target)
             out = out + (root if plan.root_rows is None else root[plan.root_rows])
-        return out if self.norm is None else self.norm(out)  # type: ignore[no-any-return]
+        if self.norm is not None:
+            out = self.norm(out)
+        return out
 
     def _score(self) -> tuple[Float[Tensor, " h"], Float[Tensor, " 1"]]:
         """Gate and readout as one linear map of the hidden values: vector and offset."""
-        readout = self.msg_nn[1].readout
         gate = self.msg_gate[0] if isinstance(self.msg_gate, nn.Sequential) else self.msg_gate
-        offset = gate.weight @ readout.bias
-        return (gate.weight @ readout.weight)[0], offset if gate.bias is None else offset + gate.bias
+        gate = cast(nn.Linear, gate)
+        offset = gate.weight @ self._readout.bias
+        if gate.bias is not None:
+            offset = offset + gate.bias
+        return (gate.weight @ self._readout.weight)[0], offset
 
     def _layers(self) -> list[Tensor]:
         """First PReLU slope, then weight, bias and slope of each Dense layer."""
-        prelu, message = self.msg_nn
-        dense = [(d.layer[0], d.layer[1]) for d in message.mlp]
-        return [prelu.weight] + [
-            tensor for linear, slope in dense for tensor in (linear.weight, linear.bias, slope.weight)
-        ]
+        tensors: list[Tensor] = [cast(nn.PReLU, self.msg_nn[0]).weight]
+        for dense in self._message.mlp:
+            tensors += dense.parameters()
+        return tensors

@@ -138,7 +138,7 @@ class BiRITS(nn.Module):
         ):
             history = affine(hidden, weights["hist_reg.weight"], weights["hist_reg.bias"])
             network = affine(torch.addcmul(x_t, gap, history), from_others, weights["feat_reg.b"])
-            combined = torch.lerp(history, network, share)
+            combined = torch.addcmul(history, share, network - history)
             filled = torch.addcmul(x_t, gap, combined)
             gates = gates.baddbmm(filled, from_filled.mT)
             gates = gates.baddbmm(hidden * decay, weights["rnn_cell.weight_hh"].mT)
@@ -236,5 +236,5 @@ def _known_ahead(
 
 def _in_time_order(steps: tuple[Float[Tensor, "2 b n"], ...]) -> Float[Tensor, "2 b t n"]:
     """Stack the steps of both directions and turn the backward one round."""
-    series = torch.stack(steps, 2)
-    return torch.stack([series[0], series[1].flip(1)])
+    forward, backward = torch.stack(steps, 2).unbind(0)
+    return torch.stack([forward, backward.flip(1)])

@@ -162,7 +162,7 @@ class GraphGRU:
         gates = self.gates[layer](self._neighbourhood(x, h)).sigmoid()
         reset, keep = gates.chunk(2, -1)
         candidate = self.candidates[layer](self._neighbourhood(x, reset * h)).tanh()
-        return torch.lerp(candidate, h, keep)
+        return torch.addcmul(candidate, keep, h - candidate)
 
     def _neighbourhood(
         self, x: Float[Tensor, "k n b i"], h: Float[Tensor, "k n b d"]
@@ -187,5 +187,5 @@ def two_directions(a: Shaped[Tensor, "b t n c"]) -> Shaped[Tensor, "t 2 n b c"]:
 
 def in_time_order(steps: Sequence[Float[Tensor, "2 n b c"]]) -> Float[Tensor, "2 t n b c"]:
     """Stack the steps of both directions and turn the backward one round."""
-    series = torch.stack(list(steps), 1)
-    return torch.stack([series[0], series[1].flip(0)])
+    forward, backward = torch.stack(list(steps), 1).unbind(0)
+    return torch.stack([forward, backward.flip(0)])

@@ -205,9 +205,10 @@ class BiGRIL(nn.Module):
         parts = [width, width, 1, len(self.emb)]
         forward, backward, mask, emb = torch.split(weight.flatten(1), parts, 1)
         linear = nn.functional.linear
+        ahead, behind = representation.unbind(0)
         hidden = (
-            linear(representation[0], forward)
-            + linear(representation[1], backward)
+            linear(ahead, forward)
+            + linear(behind, backward)
             + linear(observed.to(weight.dtype), mask)
             + linear(self.emb.T, emb, bias)[:, None]
         )

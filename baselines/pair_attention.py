@@ -1,114 +1,28 @@
 """The part of additive attention that is computed per pair of steps, in bounded memory.
 
-See `baselines.additive_attention` for the equations. Here: which pairs there are (`PairPlan`), and
-the pooling of the hidden values of their message network (`PooledHidden`).
+See `baselines.additive_attention` for the equations.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-Reweight = Literal["softmax", "l1", "none"]
+from baselines.pair_plan import PairPlan
+
+REWEIGHTS = ("softmax", "l1", "none")
 
 SOFTMAX_EPS = 5e-8  # added to the sum of exponentials, as published
 L1_EPS = 1e-5  # added to the sum of sigmoids, as published
-# Numbers per tensor of a chunk: on a CPU few enough for the cache, on a GPU enough to keep it busy.
-CHUNK_CPU = 2**19
-CHUNK_GPU = 2**26
 # Batched products of fewer source steps than this are slower than products element by element.
-MIN_STEPS_MATMUL = 16
-
-
-@dataclass(frozen=True)
-class PairPlan:
-    """Which source sequence sends to which target sequence, sorted for computation in chunks.
-
-    Attributes:
-        source_rows: row of the source sequence, one per pair, pairs with most usable steps first.
-        target_rows: row of the target sequence, one per pair.
-        out_rows: row of the output to which the result of the pair is added.
-        counts: usable source steps of each pair.
-        root_rows: target row that belongs to each output row; None: the same row.
-        n_out: number of output rows.
-        order: source steps of each source row, usable ones first; None: as they are.
-        other_steps_only: a target step ignores the source step with the same index.
-    """
-
-    source_rows: Int[Tensor, " p"]
-    target_rows: Int[Tensor, " p"]
-    out_rows: Int[Tensor, " p"]
-    counts: Int[Tensor, " p"]
-    root_rows: Int[Tensor, " o"] | None
-    n_out: int
-    order: Int[Tensor, "r s"] | None
-    other_steps_only: bool
-
-    def chunks(self, width: int) -> Iterator[tuple[slice, int]]:
-        """Slices of consecutive pairs, each with its largest number of usable source steps.
-
-        Args:
-            width: numbers per pair and source step (target steps x features).
-        """
-        budget = CHUNK_CPU if self.counts.device.type == "cpu" else CHUNK_GPU
-        counts = self.counts.tolist()
-        start = 0
-        while start < len(counts) and counts[start] > 0:
-            stop = min(len(counts), start + max(1, budget // (counts[start] * width)))
-            yield slice(start, stop), counts[start]
-            start = stop
-
-    def excluded(
-        self, pairs: slice, n_source: int, n_target: int
-    ) -> Bool[Tensor, "p #t s"] | None:
-        """Which (pair, target step, source step) of a chunk get no weight; None: all count."""
-        slot = torch.arange(n_source, device=self.counts.device)
-        excluded = (slot >= self.counts[pairs, None])[:, None]  # [p 1 s]
-        if not self.other_steps_only:
-            return excluded if bool(excluded.any()) else None
-        rows = self.source_rows[pairs]
-        steps = slot.expand(len(rows), -1) if self.order is None else self.order[rows, :n_source]
-        return excluded | (steps[:, None] == torch.arange(n_target, device=slot.device)[:, None])
-
-
-def plan_pairs(
-    pairs: Int[Tensor, "2 p"],
-    n_steps: int,
-    usable: Bool[Tensor, "r s"] | None = None,
-    n_targets: int | None = None,
-    other_steps_only: bool = False,
-) -> PairPlan:
-    """Sort pairs of sequences.
-
-    Args:
-        pairs: source row (first) and target row (second) of each pair.
-        n_steps: length of the source sequences.
-        usable: source steps that may be attended to (True), for every source row. None: all.
-        n_targets: number of target rows, into which the results of the pairs are summed.
-            None: one result per pair, in the given order.
-        other_steps_only: a target step ignores the source step with the same index.
-    """
-    source, target = pairs
-    each = torch.arange(pairs.shape[1], device=pairs.device)
-    root = target if n_targets is None else None
-    out, n_out = (each, len(each)) if n_targets is None else (target, n_targets)
-    if usable is None:
-        counts = torch.full_like(source, n_steps)
-        return PairPlan(source, target, out, counts, root, n_out, None, other_steps_only)
-    order = usable.int().argsort(dim=1, descending=True, stable=True)
-    counts, rank = usable.sum(1)[source].sort(descending=True, stable=True)
-    return PairPlan(
-        source[rank], target[rank], out[rank], counts, root, n_out, order, other_steps_only
-    )
+MIN_STEPS_MATMUL = 14
 
 
 def _weights(
-    score: Tensor, excluded: Tensor | None, reweight: Reweight
+    score: Tensor, excluded: Tensor | None, reweight: str
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Weights `[p t s]` of scores, the sigmoid and the sum by which they were divided."""
     if reweight == "softmax":
@@ -144,7 +58,7 @@ class _Chunk:
 
 def _compute(
     plan: PairPlan,
-    reweight: Reweight,
+    reweight: str,
     pairs: slice,
     n_source: int,
     tensors: tuple[Tensor, ...],
@@ -156,7 +70,8 @@ def _compute(
     pre = (
         source[plan.source_rows[pairs], None, :n_source] + target[plan.target_rows[pairs], :, None]
     )
-    inputs, outputs = [], []
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
     for k, slope in enumerate(slopes):
         if k:
             weight, bias = layers[3 * k - 3 : 3 * k - 1]
@@ -171,7 +86,7 @@ def _compute(
     return _Chunk(inputs, outputs, weights, gate, total, excluded)
 
 
-def _score_gradient(chunk: _Chunk, reweight: Reweight, grad_weights: Tensor) -> Tensor:
+def _score_gradient(chunk: _Chunk, reweight: str, grad_weights: Tensor) -> Tensor:
     """Derivative by the scores `[p t s]`, given the one by the weights (fresh, overwritten)."""
     if reweight == "none":
         grad = grad_weights
@@ -204,9 +119,7 @@ class PooledHidden(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, plan: PairPlan, reweight: Reweight, *tensors: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, plan: PairPlan, reweight: str, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         """Sum over the chunks."""
         target, score = tensors[1], tensors[2]
         slopes = [float(slope) for slope in tensors[4::3]]

@@ -24,14 +24,14 @@ from baselines.blocks import (
     batched_pairs,
     resolve_edges,
 )
-from baselines.losses import masked_mae
-from baselines.pair_attention import PairPlan, Reweight, plan_pairs
+from baselines.layerwise import LayerwiseImputer
+from baselines.pair_plan import PairPlan, plan_pairs
 
 
 class GraphAttentionLayer(nn.Module):
     """Attention of every entry to its neighbours' entries and to its own node's other steps."""
 
-    def __init__(self, d_hidden: int, message_layers: int, reweight: Reweight) -> None:
+    def __init__(self, d_hidden: int, message_layers: int, reweight: str) -> None:
         super().__init__()
         self.self_attention, self.cross_attention = (
             AdditiveAttention(
@@ -55,7 +55,7 @@ class GraphAttentionLayer(nn.Module):
         return self.norm(out + self.lin_skip(h))  # type: ignore[no-any-return]
 
 
-class SPIN(nn.Module):
+class SPIN(LayerwiseImputer):
     """SPIN on a graph, whose weights are not used.
 
     Args:
@@ -82,7 +82,7 @@ class SPIN(nn.Module):
         n_layers: int = 4,
         eta: int = 3,
         message_layers: int = 1,
-        reweight: Reweight = "softmax",
+        reweight: str = "softmax",
         n_time_features: int = 4,
     ) -> None:
         super().__init__()
@@ -136,39 +136,3 @@ class SPIN(nn.Module):
             plan_pairs(edges, n_steps, usable, rows),
             plan_pairs(edges, n_steps, None, rows),
         )
-
-    def forward(
-        self,
-        x: Float[Tensor, "b t n 1"],
-        observed: Bool[Tensor, "b t n 1"],
-        time_features: Float[Tensor, "b t f"],
-    ) -> Float[Tensor, "b t n 1"]:
-        """Predict every entry.
-
-        Args:
-            x: scaled readings; anything (also NaN) where not observed.
-            observed: True where the model may see the reading.
-            time_features: sines and cosines of the time.
-        """
-        return self.predictions(x, observed, time_features)[-1]
-
-    def loss(
-        self,
-        x: Float[Tensor, "b t n 1"],
-        observed: Bool[Tensor, "b t n 1"],
-        time_features: Float[Tensor, "b t f"],
-        target: Float[Tensor, "b t n 1"],
-        visible: Bool[Tensor, "b t n 1"],
-    ) -> Float[Tensor, ""]:
-        """Masked absolute error on the entries hidden on purpose, summed over all readouts.
-
-        Args:
-            x: as in `forward`.
-            observed: as in `forward`.
-            time_features: as in `forward`.
-            target: scaled readings; anything (also NaN) where not visible.
-            visible: True where the reading may be used as a label.
-        """
-        hidden = visible & ~observed
-        outputs = self.predictions(x, observed, time_features)
-        return torch.stack([masked_mae(y, target, hidden) for y in outputs]).sum()

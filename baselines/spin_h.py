@@ -11,8 +11,6 @@ table of positions is no part of the state. As published, `encoder.*.lin_alpha_z
 unless `update_z_cross`, and without it the first `eta` layers differ from the others in nothing.
 """
 
-from typing import Literal, get_args
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -26,10 +24,11 @@ from baselines.blocks import (
     batched_pairs,
     resolve_edges,
 )
-from baselines.losses import masked_mae
-from baselines.pair_attention import SOFTMAX_EPS, PairPlan, Reweight, plan_pairs
+from baselines.layerwise import LayerwiseImputer
+from baselines.pair_attention import SOFTMAX_EPS
+from baselines.pair_plan import plan_pairs
 
-Aggregation = Literal["add", "softmax"]
+AGGREGATIONS = ("add", "softmax")
 
 
 def softmax_by_target(
@@ -72,10 +71,10 @@ class HierarchicalLayer(nn.Module):
         h_size: int,
         z_size: int,
         message_layers: int,
-        reweight: Reweight,
+        reweight: str,
         z_cross: bool,
         norm: bool,
-        aggregation: Aggregation,
+        aggregation: str,
     ) -> None:
         super().__init__()
 
@@ -91,7 +90,7 @@ class HierarchicalLayer(nn.Module):
                 norm=norm,
             )
 
-        def to_steps(reweight: Reweight) -> AdditiveAttention:
+        def to_steps(reweight: str) -> AdditiveAttention:
             return AdditiveAttention(
                 d_source=z_size,
                 d_target=h_size,
@@ -114,7 +113,7 @@ class HierarchicalLayer(nn.Module):
     def forward(
         self, h: Float[Tensor, "r t d"], z: Float[Tensor, "r k e"], plans: Plans, masked: bool
     ) -> tuple[Float[Tensor, "r t d"], Float[Tensor, "r k e"]]:
-        """One layer; rows are the nodes of all samples, `masked` hides neighbours' missing steps."""
+        """One layer; rows are the nodes of all samples. `masked`: hide neighbours' gaps."""
         slots = self.zh_self(h, z, plans.observed_to_slots)
         steps = self.hz_self(slots, h, plans.slots_to_steps)
         if self.zh_cross is None:
@@ -139,7 +138,7 @@ class HierarchicalLayer(nn.Module):
         return out.index_add(0, plans.target, messages)
 
 
-class SPINH(nn.Module):
+class SPINH(LayerwiseImputer):
     """SPIN-H on a graph, whose weights are not used.
 
     Args:
@@ -174,17 +173,15 @@ class SPINH(nn.Module):
         n_layers: int = 5,
         eta: int = 3,
         message_layers: int = 1,
-        reweight: Reweight = "softmax",
+        reweight: str = "softmax",
         update_z_cross: bool = False,
         norm: bool = True,
-        spatial_aggr: Aggregation = "softmax",
+        spatial_aggr: str = "softmax",
         n_time_features: int = 4,
     ) -> None:
         super().__init__()
-        if spatial_aggr not in get_args(Aggregation):
-            raise ValueError(
-                f"unknown spatial_aggr {spatial_aggr!r}; choose one of {get_args(Aggregation)}"
-            )
+        if spatial_aggr not in AGGREGATIONS:
+            raise ValueError(f"unknown spatial_aggr {spatial_aggr!r}; choose one of {AGGREGATIONS}")
         edges = resolve_edges(n_nodes, adjacency, edge_index)
         self.register_buffer("edge_index", edges, persistent=False)
         self.eta = eta
@@ -238,39 +235,3 @@ class SPINH(nn.Module):
             h = h.view(n_batch, n_nodes, n_steps, -1)
             outputs.append(self.readout[layer](h).transpose(1, 2))
         return outputs
-
-    def forward(
-        self,
-        x: Float[Tensor, "b t n 1"],
-        observed: Bool[Tensor, "b t n 1"],
-        time_features: Float[Tensor, "b t f"],
-    ) -> Float[Tensor, "b t n 1"]:
-        """Predict every entry.
-
-        Args:
-            x: scaled readings; anything (also NaN) where not observed.
-            observed: True where the model may see the reading.
-            time_features: sines and cosines of the time.
-        """
-        return self.predictions(x, observed, time_features)[-1]
-
-    def loss(
-        self,
-        x: Float[Tensor, "b t n 1"],
-        observed: Bool[Tensor, "b t n 1"],
-        time_features: Float[Tensor, "b t f"],
-        target: Float[Tensor, "b t n 1"],
-        visible: Bool[Tensor, "b t n 1"],
-    ) -> Float[Tensor, ""]:
-        """Masked absolute error on the entries hidden on purpose, summed over all readouts.
-
-        Args:
-            x: as in `forward`.
-            observed: as in `forward`.
-            time_features: as in `forward`.
-            target: scaled readings; anything (also NaN) where not visible.
-            visible: True where the reading may be used as a label.
-        """
-        hidden = visible & ~observed
-        outputs = self.predictions(x, observed, time_features)
-        return torch.stack([masked_mae(y, target, hidden) for y in outputs]).sum()

@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
 WIDTH = 7.2
 """Width of a figure in inches: a page's text, or a column of GitHub's at 200 dots per inch."""
 
@@ -95,8 +99,17 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
         high: above `low`.
         most: how many ticks there is room for.
     """
-    even = [[i * step for i in range(round(1 / step), round(10 / step))] for step in (0.1, 0.2, 0.5)]
-    mantissas: list[list[float]] = [*even, [1, 1.5, 2, 3, 4, 6, 8], [1, 2, 3, 5], [1, 2, 5], [1, 3], [1]]
+    even = [
+        [i * step for i in range(round(1 / step), round(10 / step))] for step in (0.1, 0.2, 0.5)
+    ]
+    mantissas: list[list[float]] = [
+        *even,
+        [1, 1.5, 2, 3, 4, 6, 8],
+        [1, 2, 3, 5],
+        [1, 2, 5],
+        [1, 3],
+        [1],
+    ]
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for chosen in mantissas:
         ticks = [round(m * 10**d, 9 - d) for d in decades for m in chosen]
@@ -104,3 +117,28 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
         if len(inside) <= most:
             return inside
     return inside
+
+
+def log_axis(ax: Axes, which: str) -> None:
+    """Makes the "x" or "y" axis logarithmic, with round numbers on it."""
+    axis = ax.yaxis if which == "y" else ax.xaxis
+    (ax.set_yscale if which == "y" else ax.set_xscale)("log")
+    low, high = sorted(axis.get_view_interval())
+    middle, half = math.sqrt(low * high), max(math.log10(high / low) / 2, 0.03)
+    low, high = middle / 10**half, middle * 10**half
+    (ax.set_ylim if which == "y" else ax.set_xlim)(low, high)
+    axis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def grid(panels: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of two columns, or of one for a single panel; its axes that are in use."""
+    columns = min(panels, 2)
+    down = math.ceil(panels / columns)
+    width = WIDTH if columns > 1 else 0.7 * WIDTH
+    drawn = Figure(figsize=(width, height * down + 0.6), layout="constrained")
+    axes = list(drawn.subplots(down, columns, squeeze=False).flat)
+    for unused in axes[panels:]:
+        unused.remove()
+    return drawn, axes[:panels]

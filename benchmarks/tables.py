@@ -1,6 +1,5 @@
 """The rows of an experiment, checked, and the numbers that the report's tables show."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,7 +58,11 @@ class Results:
     @cached_property
     def labels(self) -> dict[str, str]:
         """Name of each method for readers, the best by mean rank first."""
-        ranks = mean_ranks(means(self.done, "window_mae", ["dataset", "setting"]))
+        ranks = mean_ranks(
+            self.done.pivot_table(
+                index="model", columns=["dataset", "setting"], values="window_mae"
+            )
+        )
         names = self.runs.drop_duplicates("model").set_index("model")["label"]
         order = [*ranks.index, *(model for model in names.index if model not in ranks.index)]
         return {str(model): str(names[model]) for model in order}
@@ -161,11 +164,6 @@ def settings_of(runs: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(ordered["setting"]))
 
 
-def means(done: pd.DataFrame, metric: str, settings: str | list[str] = "setting") -> pd.DataFrame:
-    """Mean of a metric over seeds and mask seeds: methods down, settings across."""
-    return done.pivot_table(index="model", columns=settings, values=metric, aggfunc="mean")
-
-
 def mean_ranks(table: pd.DataFrame) -> pd.DataFrame:
     """Mean rank of each method over the settings it has (`rank`, `settings`), the best first.
 
@@ -192,25 +190,40 @@ def against_reference(done: pd.DataFrame, metric: str = "window_mae") -> pd.Data
 
 
 def realised_rates(done: pd.DataFrame) -> pd.DataFrame:
-    """What the masks hid: mean rates, entries and seeds of each dataset and setting."""
-    return done.groupby(["dataset", "setting"], sort=False).agg(
-        **{rate: (rate, "mean") for rate in RATES},
-        scored_entries=("scored_entries", "mean"),
-        mask_seeds=("mask_seed", distinct),
-        seeds=("seed", distinct),
+    """What the masks hid: mean rates and entries, and the seeds, of each dataset and setting."""
+    return (
+        done.groupby(["dataset", "setting"], sort=False)
+        .agg(
+            **{rate: (rate, "mean") for rate in RATES},
+            scored_entries=("scored_entries", "mean"),
+            mask_seeds=("mask_seed", lambda seeds: ", ".join(distinct(seeds))),
+            seeds=("seed", lambda seeds: ", ".join(distinct(seeds))),
+        )
+        .reset_index()
     )
 
 
-def costs(done: pd.DataFrame) -> pd.DataFrame:
+def costs(done: pd.DataFrame) -> list[dict[str, Any]]:
     """Mean costs of each method on each dataset and device."""
     by = ["dataset", "model", "device", "threads"]
-    return done.groupby(by, dropna=False)[list(COSTS)].mean().reset_index()
+    found = done.groupby(by, dropna=False)[list(COSTS)].mean().reset_index()
+    return list(found.to_dict("records"))
 
 
-def distinct(values: pd.Series) -> str:
-    """The different values, sorted, in words."""
-    return ", ".join(f"{value:g}" if value < 1e6 else str(int(value)) for value in
-                     sorted(values.dropna().unique()))
+def environments(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Software and devices of the runs, how many had each, and when."""
+    by = ["suite_version", "git_commit", "torch_version", "python_version", "device", "threads"]
+    groups = runs.groupby(by, dropna=False)["finished"]
+    found = groups.agg(runs="size", first="min", last="max").reset_index()
+    return list(found.to_dict("records"))
+
+
+def distinct(values: pd.Series) -> list[str]:
+    """The different values, sorted, as texts."""
+    return [
+        f"{value:.12g}" if isinstance(value, float) else str(value)
+        for value in sorted(values.dropna().unique())
+    ]
 
 
 def missing(results: Results) -> pd.DataFrame:
@@ -218,12 +231,22 @@ def missing(results: Results) -> pd.DataFrame:
     runs = results.runs
     seedless = {model for model, seeds in runs.groupby("model")["seed"] if seeds.isna().all()}
     seeds = sorted(runs["seed"].dropna().unique())
-    present = set(runs[["model", "dataset", "setting", "mask_seed", "seed"]].fillna(-1).itertuples(
-        index=False, name=None))
+    present = set(
+        runs[["model", "dataset", "setting", "mask_seed", "seed"]]
+        .fillna(-1)
+        .itertuples(index=False, name=None)
+    )
     lacking = [
-        {"model": model, "dataset": dataset, "setting": setting, "mask_seed": mask_seed, "seed": seed}
+        {
+            "model": model,
+            "dataset": dataset,
+            "setting": setting,
+            "mask_seed": mask_seed,
+            "seed": seed,
+        }
         for dataset, setting, mask_seed in runs[["dataset", "setting", "mask_seed"]]
-        .drop_duplicates().itertuples(index=False, name=None)
+        .drop_duplicates()
+        .itertuples(index=False, name=None)
         for model in results.labels
         for seed in ([-1] if model in seedless else seeds)
         if (model, dataset, setting, mask_seed, seed) not in present
@@ -237,12 +260,16 @@ def conflicts(results: Results) -> list[str]:
     found = []
     for dataset, prints in results.done.groupby("dataset")["dataset_fingerprint"]:
         if prints.nunique() > 1:
-            found.append(f"{dataset} was not the same data in all runs: {distinct_text(prints)}.")
+            found.append(
+                f"{dataset} was not the same data in all runs: {', '.join(distinct(prints))}."
+            )
     masks = results.done.groupby([*SETTING, "mask_seed"], dropna=False)["mask_hash"]
     for (dataset, pattern, rate, *_), hashes in masks:
         if hashes.nunique() > 1:
             where = f"{dataset}, {pattern}" + ("" if pd.isna(rate) else f" {percent(rate)}")
-            found.append(f"{where}: not all methods had the same mask: {distinct_text(hashes)}.")
+            found.append(
+                f"{where}: not all methods had the same mask: {', '.join(distinct(hashes))}."
+            )
     known = set(results.runs["key"])
     new = sorted(
         path.parent.name
@@ -252,11 +279,6 @@ def conflicts(results: Results) -> list[str]:
     if new:
         found.append(f"runs.csv lacks {len(new)} cells that have a row: {', '.join(new)}.")
     return found
-
-
-def distinct_text(values: pd.Series) -> str:
-    """The different texts, sorted."""
-    return ", ".join(sorted(values.unique()))
 
 
 def configurations(results: Results) -> dict[str, dict[str, Any]]:

@@ -188,10 +188,10 @@ def connect(tracking: Mapping[str, Any]) -> "MlflowClient | None":
     # a store that does not answer must not hold up a run for MLflow's default of minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "alembic"):  # importing mlflow sets their levels
+        logging.getLogger(name).setLevel(logging.WARNING)
     uri = str(tracking["uri"])
     with _creation_lock(uri):  # the first use of an SQLite store creates its tables
         client = MlflowClient(tracking_uri=uri)

@@ -50,9 +50,12 @@ class Prototypes(nn.Module):
         """Similarity in [-0.01, 1], 1 on the diagonal.
 
         As published, the vectors are put back on the unit sphere first, without gradient, so
-        that the optimiser's steps are angles.
+        that the optimiser's steps are angles. Those that are on it stay as they are, bit for bit:
+        a second call gives the same.
         """
-        self.vectors.data.copy_(F.normalize(self.vectors.data, dim=-1))
+        stored = self.vectors.data
+        off = (stored.norm(dim=-1, keepdim=True) - 1).abs() > 1e-6
+        stored.copy_(torch.where(off, F.normalize(stored, dim=-1), stored))
         unit = F.normalize(self.vectors, dim=-1, eps=1e-8)
         return F.leaky_relu(unit @ unit.T, 0.01)
 

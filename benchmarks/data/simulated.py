@@ -12,24 +12,23 @@ import pandas as pd
 from benchmarks.data.series import Series
 
 FILE = Path(__file__).with_name("simulated.npz")
-MISSING = 65535  # stands in the file where the sensor delivered nothing
+MISSING = 65535  # tenths of a mile per hour where the sensor delivered nothing
 STEP = "5min"
 
 
 def load(name: str = "simulated", data_root: Path | None = None) -> Series:
     """Load the packaged file: speeds in mph of 52 sensors over 28 days from 2024-01-01 00:00.
 
-    The file holds tenths of a mile per hour as uint16.
-
     Args:
         name: name that the series gets.
         data_root: not read, since the file lies in the package; every loader has this argument.
     """
     with np.load(FILE, allow_pickle=False) as archive:
-        tenths = archive["tenths_of_mph"]
+        high, low = archive["tenths_of_mph"].astype(np.uint16)  # bytes, each [n t]
         start = str(archive["start"])
         sensors = tuple(str(sensor) for sensor in archive["sensors"])
         distances, coordinates = archive["distances"], archive["coordinates"]
+    tenths = (256 * high + low).T  # [t n]
     observed = tenths != MISSING
     values = np.where(observed, tenths / np.float32(10), np.float32(np.nan))
     return Series(

@@ -150,3 +150,10 @@ def test_time_gaps_against_a_loop():
     for t in range(1, 9):
         expected[:, t] = torch.where(observed[:, t - 1], 1, expected[:, t - 1] + 1)
     assert torch.equal(time_gaps(observed), expected)
+
+
+def test_mixed_precision_runs_and_stays_near():
+    model, call = BRITS(4, d_hidden=5), example(b=2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model.loss(**call)
+    torch.testing.assert_close(loss, model.loss(**call), rtol=0.02, atol=0.0)

@@ -171,6 +171,14 @@ def test_state_dict_round_trip():
     assert torch.equal(first.loss(**call), second.loss(**call))
 
 
+@pytest.mark.parametrize("sizes", [{}, {"layer_norm": True, "global_attention": True}], ids=str)
+def test_mixed_precision_runs_and_stays_near(sizes):
+    model, call = build(**sizes), example()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model.loss(**call)
+    torch.testing.assert_close(loss, model.loss(**call), rtol=0.05, atol=0.0)
+
+
 def test_global_attention_needs_two_nodes():
     with pytest.raises(ValueError, match="got 1 node"):
         GRIN(torch.zeros(1, 1), global_attention=True)
