@@ -105,7 +105,7 @@ class AdditiveAttention(nn.Module):
             pooled, total = PooledHidden.apply(  # type: ignore[no-untyped-call]
                 plan, self.reweight, sources, targets, *self._score(), *self._layers()
             )
-            out = F.linear(pooled, readout.weight) + total[..., None] * readout.bias
+            out: Tensor = F.linear(pooled, readout.weight) + total[..., None] * readout.bias
         if self.lin_skip is not None:
             root = self.lin_skip(target)
             out = out + (root if plan.root_rows is None else root[plan.root_rows])

@@ -26,10 +26,10 @@ the evening before and thrown away until midnight):
   8 hours (0.6 %), and two failures of the whole network. Intervals in which no vehicle was on the
   section (rare, at night) are missing too, never filled with a free-flow speed.
 
-The file holds ``tenths_of_mph`` as high and low byte, uint8 [2 n t] (a quarter smaller than uint16
-[t n]), 65535 where missing; ``start``, ``sensors``, ``coordinates`` (latitude, longitude), ``distances``
-along the road in metres up to 8 km; ``incidents`` (sensor, first step, step behind the last). It is the
-same to the bit on one platform with one version of the simulator and numpy.
+The file holds ``tenths_of_mph`` as high and low byte, uint8 [2 n t] (a quarter smaller than as
+uint16 [t n]), 65535 where missing; ``start``, ``sensors``, ``coordinates`` (latitude, longitude),
+``distances`` (metres along the road, up to 8 km) and ``incidents`` (sensor, first step, step behind
+the last). It is the same to the bit on one platform with one version of the simulator and numpy.
 """
 
 import argparse
