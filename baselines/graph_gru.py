@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 
 NORM_EPS = 1e-5  # of the published code: PyTorch's default
@@ -177,15 +177,3 @@ class GraphGRU:
         bias = stacked(self.stacks, f"norms.{layer}.bias")[:, None, None]
         variance, mean = torch.var_mean(h, (1, 3), correction=0, keepdim=True)
         return (h - mean) * torch.rsqrt(variance + NORM_EPS) * weight + bias
-
-
-def two_directions(a: Shaped[Tensor, "b t n c"]) -> Shaped[Tensor, "t 2 n b c"]:
-    """Lay time first and nodes before the batch, and add the reversed sequence."""
-    a = a.permute(1, 2, 0, 3)
-    return torch.stack([a, a.flip(0)], 1)
-
-
-def in_time_order(steps: Sequence[Float[Tensor, "2 n b c"]]) -> Float[Tensor, "2 t n b c"]:
-    """Stack the steps of both directions and turn the backward one round."""
-    forward, backward = torch.stack(list(steps), 1).unbind(0)
-    return torch.stack([forward, backward.flip(0)])

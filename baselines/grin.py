@@ -18,14 +18,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from baselines.directions import in_time_order, merge, two_directions
 from baselines.graph_gru import (
     GCGRUStack,
     GraphGRU,
     StackSizes,
     affine,
     both_ways,
-    in_time_order,
-    two_directions,
 )
 from baselines.grin_decoder import Decoder, SpatialDecoder
 from baselines.losses import masked_mae
@@ -192,28 +191,8 @@ class BiGRIL(nn.Module):
             states = cells.step(torch.cat([x_t.where(seen, second), known], -1), states)
             steps.append((first, second, representation))
         first, second, representation = (in_time_order(s) for s in zip(*steps, strict=True))
-        final = self._merge(representation, observed[:, 0])
+        final = merge(self.out, representation, observed[:, 0], self.emb)
         return Imputation(*(a.movedim(-2, -4) for a in (final, first, second)))
-
-    def _merge(
-        self, representation: Float[Tensor, "2 t n b r"], observed: Bool[Tensor, "t n b 1"]
-    ) -> Float[Tensor, "t n b 1"]:
-        """The perceptron on [forward; backward; mask; embedding], never laid side by side."""
-        enter, rectify, drop, leave = self.out
-        weight, bias = (enter.get_parameter(name) for name in ("weight", "bias"))
-        width = representation.shape[-1]
-        parts = [width, width, 1, len(self.emb)]
-        forward, backward, mask, emb = torch.split(weight.flatten(1), parts, 1)
-        linear = nn.functional.linear
-        ahead, behind = representation.unbind(0)
-        hidden = (
-            linear(ahead, forward)
-            + linear(behind, backward)
-            + linear(observed.to(weight.dtype), mask)
-            + linear(self.emb.T, emb, bias)[:, None]
-        )
-        weight, bias = (leave.get_parameter(name) for name in ("weight", "bias"))
-        return linear(drop(rectify(hidden)), weight.flatten(1), bias)
 
 
 class GRIL(GCGRUStack):

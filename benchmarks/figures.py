@@ -4,17 +4,17 @@ A new figure is one function here, decorated with `figure`: it then appears in e
 """
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator
 
 from benchmarks import style
@@ -70,7 +70,7 @@ def draw(results: Results, names: Sequence[str]) -> Iterator[tuple[str, str, str
         Name of the registered figure, stem of the files, and what is to be seen.
     """
     for name in names:
-        with mpl.rc_context({**mpl.rcParamsDefault, **style.RC}):
+        with style.context():
             for drawing in FIGURES[name].maker(results):
                 stem = "_".join(part for part in (name, drawing.suffix) if part)
                 for kind, facts in (("png", {"Software": None}), ("svg", {"Date": None})):
@@ -99,14 +99,14 @@ def rate_curve(results: Results) -> Iterator[Drawing]:
         what = settings_of(panel)[0] if not curve else panel["pattern"].iloc[0]
         _title(ax, results, panel, what)
     if not dots:
-        _legend_below(drawn, axes[0], results)
+        _legend_below(drawn, results, results.labels)
     simulated = results.runs["simulated"].eq("True")
     note = " All readings are simulated." if simulated.all() else ""
     yield Drawing(
         "",
         drawn,
-        "Lower is better. Compare each method with linear interpolation (black): where a learned "
-        "method lies above it, it has not learned enough from its budget to be of use. "
+        "Lower is better. Compare each method with linear interpolation (black): a learned "
+        "method that lies above it does worse than no learning at all. "
         "Dashed: methods without training. MAE under the window convention, logarithmic axis; "
         "bars: standard deviation over seeds and mask seeds, where there are several." + note,
     )
@@ -147,7 +147,7 @@ def learning_curves(results: Results) -> Iterator[Drawing]:
     for dataset in results.captions:
         rows = results.of(dataset)
         histories = {index: _history(results, row) for index, row in rows.iterrows()}
-        rows = rows.loc[[index for index, found in histories.items() if found is not None]]
+        rows = rows.loc[[index for index, found in histories.items() if len(found)]]
         if rows.empty:
             continue
         settings = settings_of(rows)
@@ -155,18 +155,19 @@ def learning_curves(results: Results) -> Iterator[Drawing]:
         for ax, setting in zip(axes, settings, strict=True):
             panel = rows[rows["setting"] == setting]
             for index, row in panel.iterrows():
-                _learning_line(ax, histories[index], row, looks, results)
+                _learning_line(ax, histories[index], row, looks[row["model"]])
             ax.set_xlabel("training step")
             ax.set_ylabel(f"validation MAE ({row['unit']})")
-            style.log_axis(ax, "y")
+            shown = pd.concat([histories[index] for index in panel.index])
+            style.log_axis(ax, "y", shown["val_mae"])
             _title(ax, results, panel, setting)
-        _legend_below(drawn, axes[0], results, set(rows["model"]))
+        _legend_below(drawn, results, set(rows["model"]))
         yield Drawing(
             dataset,
             drawn,
             f"{results.captions[dataset]}. Error on the validation windows after each epoch, one "
             "line per seed and mask seed; the ring marks the epoch whose weights were tested. "
-            "A line that still falls at its end would profit from a larger budget.",
+            "A line that still falls at its end suggests that the budget was too small.",
         )
 
 
@@ -180,7 +181,7 @@ def example_figure(path: Path, row: Mapping[str, Any]) -> Figure:
     Raises:
         InputError: the file is damaged.
     """
-    with mpl.rc_context({**mpl.rcParamsDefault, **style.RC}):
+    with style.context():
         arrays = read_example(path)
         return _example_figure([arrays], [row], arrays["truth"].shape[1])
 
@@ -202,7 +203,8 @@ def read_example(path: Path) -> dict[str, np.ndarray]:
 def _comparable_examples(rows: pd.DataFrame, results: Results) -> dict[Any, dict[str, np.ndarray]]:
     """Examples of the best methods and the reference, all under the same mask, by row index."""
     paths = {
-        i: cell_folder(results.folder, row["key"]) / "example.npz" for i, row in rows.iterrows()
+        index: cell_folder(results.folder, key) / "example.npz"
+        for index, key in rows["key"].items()
     }
     rows = rows.loc[[index for index, path in paths.items() if path.exists()]]
     if rows.empty:
@@ -219,10 +221,9 @@ def _example_figure(
     arrays: Sequence[Mapping[str, np.ndarray]], rows: Sequence[Mapping[str, Any]], sensors: int
 ) -> Figure:
     """A panel per sensor, those with the most varied readings, with all methods in each."""
-    truth = np.where(arrays[0]["held_out"] | arrays[0]["visible"], arrays[0]["truth"], np.nan)
-    spread = np.nan_to_num(
-        np.nanmax(truth, 0, initial=-np.inf) - np.nanmin(truth, 0, initial=np.inf), neginf=0
-    )
+    known = arrays[0]["held_out"] | arrays[0]["visible"]
+    truth = np.ma.masked_array(arrays[0]["truth"], ~known)
+    spread = np.ma.filled(truth.max(axis=0) - truth.min(axis=0), -1)
     shown = sorted(np.argsort(-spread, kind="stable")[:sensors])
     drawn = Figure(figsize=(style.WIDTH, 0.7 + 2.0 * len(shown)), layout="constrained")
     axes = drawn.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
@@ -241,11 +242,12 @@ def _example_figure(
         ax.set_ylabel(str(row["unit"]))
         ax.set_title(f"sensor {arrays[0]['sensors'][sensor]}", fontsize=8)
         ax.xaxis.set_major_locator(MultipleLocator(3))
-        ax.set_xlim(hours[0], hours[-1])
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda hour, _: f"{hour % 24:g}"))
+        ax.set_xlim(hours[0], 2 * hours[-1] - hours[-2])
     date = pd.Timestamp(arrays[0]["time"][0]).strftime("%A, %Y-%m-%d")
-    axes[-1].set_xlabel(f"hour of the day ({date})")
+    axes[-1].set_xlabel(f"hour of the day, from {date}")
     handles, names = axes[0].get_legend_handles_labels()
-    drawn.legend(handles, names, loc="outside lower center", ncols=4)
+    drawn.legend(handles, names, loc="outside lower center", ncols=3)
     return drawn
 
 
@@ -273,29 +275,21 @@ def _draw_truth(ax: Axes, hours: np.ndarray, day: Mapping[str, np.ndarray]) -> N
         ax.axvspan(hours[first] - half, hours[after - 1] + half, color="#f3f1ea", lw=0, zorder=0)
 
 
-def _history(results: Results, row: Mapping[str, Any]) -> pd.DataFrame | None:
+def _history(results: Results, row: pd.Series) -> pd.DataFrame:
+    """Lines of a training with a validation error; empty where there is none."""
     path = cell_folder(results.folder, row["key"]) / "history.csv"
     if not path.exists():
-        return None
+        return pd.DataFrame()
     try:
         history = pd.read_csv(path)
-        return history.astype({"epoch": int, "val_mae": float}) if len(history) else None
-    except (ValueError, KeyError, pd.errors.EmptyDataError) as error:
+        return history.astype({"epoch": int, "val_mae": float}).dropna(subset="val_mae")
+    except (ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}); delete it or run the cell again") from error
 
 
-def _learning_line(
-    ax: Axes,
-    history: pd.DataFrame,
-    row: pd.Series,
-    looks: Mapping[str, style.Look],
-    results: Results,
-) -> None:
+def _learning_line(ax: Axes, history: pd.DataFrame, row: pd.Series, look: style.Look) -> None:
     steps = history["epoch"] * row["train_steps"] / row["epochs"]
-    look = looks[row["model"]]
-    ax.plot(
-        steps, history["val_mae"], color=look.color, linewidth=1, label=results.labels[row["model"]]
-    )
+    ax.plot(steps, history["val_mae"], color=look.color, linewidth=1)
     best = history["val_mae"].idxmin()
     ax.plot(
         steps[best], history["val_mae"][best], look.marker, color=look.color, fillstyle="none",
@@ -304,40 +298,34 @@ def _learning_line(
 
 
 def _rate_lines(ax: Axes, panel: pd.DataFrame, results: Results) -> None:
-    looks = style.looks(results.labels)
-    for model, label in results.labels.items():
-        rows = panel[panel["model"] == model]
-        if rows.empty:
-            continue
-        points = rows.groupby("rate")["window_mae"].agg(["mean", "std"])
+    for model in results.labels:
+        points = panel[panel["model"] == model].groupby("rate")["window_mae"].agg(["mean", "std"])
         ax.errorbar(
-            100 * points.index.to_numpy(), points["mean"], points["std"].fillna(0), label=label,
-            capsize=2, elinewidth=0.8, **_look(model, looks, results),
+            100 * points.index.to_numpy(), points["mean"], points["std"].fillna(0),
+            capsize=2, elinewidth=0.8, **_look(model, results),
         )  # fmt: skip
-    rates = sorted(100 * panel["rate"].unique())
-    ax.xaxis.set_major_locator(FixedLocator(rates))
+    ax.xaxis.set_major_locator(FixedLocator(sorted(100 * panel["rate"].unique())))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
     ax.set_xlabel("readings hidden (%)")
     ax.set_ylabel(f"MAE ({panel['unit'].iloc[0]})")
-    style.log_axis(ax, "y")
+    style.log_axis(ax, "y", panel["window_mae"])
 
 
 def _rate_dots(ax: Axes, panel: pd.DataFrame, results: Results) -> None:
-    looks = style.looks(results.labels)
     points = panel.groupby("model")["window_mae"].agg(["mean", "std"]).sort_values("mean")
     if REFERENCE in points.index:
         ax.axvline(points.loc[REFERENCE, "mean"], color=style.BLACK, linestyle="--", linewidth=0.8)
-    for place, (model, point) in enumerate(points.iterrows()):
-        look = {**_look(str(model), looks, results), "linestyle": "none"}
-        ax.errorbar(point["mean"], place, xerr=np.nan_to_num(point["std"]), capsize=2, **look)
-    ax.set_yticks(range(len(points)), [results.labels[str(model)] for model in points.index])
+    for place, (model, mean, sd) in enumerate(points.itertuples()):
+        look = _look(model, results) | {"linestyle": "none"}
+        ax.errorbar(mean, place, xerr=np.nan_to_num(sd), capsize=2, **look)
+    ax.set_yticks(range(len(points)), [results.labels[model] for model in points.index])
     ax.set_ylim(len(points) - 0.4, -0.6)
     ax.set_xlabel(f"MAE ({panel['unit'].iloc[0]})")
-    style.log_axis(ax, "x")
+    style.log_axis(ax, "x", panel["window_mae"])
 
 
-def _look(model: str, looks: Mapping[str, style.Look], results: Results) -> dict[str, Any]:
-    look = looks[model]
+def _look(model: str, results: Results) -> dict[str, Any]:
+    look = style.looks(results.labels)[model]
     return {
         "color": look.color,
         "marker": look.marker,
@@ -348,16 +336,12 @@ def _look(model: str, looks: Mapping[str, style.Look], results: Results) -> dict
 
 def _title(ax: Axes, results: Results, panel: pd.DataFrame, what: str) -> None:
     caption = results.captions[panel["dataset"].iloc[0]]
-    ax.set_title(textwrap.fill(caption, 52) + f"\n{what}")
+    ax.set_title(textwrap.fill(f"{caption}; {what}", 50))
 
 
-def _legend_below(
-    drawn: Figure, ax: Axes, results: Results, models: set[str] | None = None
-) -> None:
-    looks = style.looks(results.labels)
-    shown = [model for model in results.labels if models is None or model in models]
-    handles = [
-        mpl.lines.Line2D([], [], **{**_look(model, looks, results), "zorder": 1}) for model in shown
-    ]
+def _legend_below(drawn: Figure, results: Results, models: Collection[str]) -> None:
+    shown = [model for model in results.labels if model in models]
+    handles = [Line2D([], [], **_look(model, results)) for model in shown]
     names = [results.labels[model] for model in shown]
-    drawn.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4))
+    columns = max(1, min(len(names), round(drawn.get_figwidth() / 1.8)))
+    drawn.legend(handles, names, loc="outside lower center", ncols=columns)

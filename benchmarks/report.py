@@ -151,7 +151,7 @@ def score_table(results: "Results", dataset: str, metric: str, scale: float = 1)
     every = results.runs[results.runs["dataset"] == dataset]
     scored = results.of(dataset).groupby(["model", "setting"])[metric]
     mean, sd, count = (part.unstack() for part in (scored.mean(), scored.std(), scored.count()))
-    places = mean.rank(method="min").where(mean.notna().sum() > 1)
+    places = mean.rank(method="min").where(mean.notna().sum() > 1, axis=1)
     ranks = mean_ranks(mean)
     decimals = _decimals(scale * mean.min(axis=None))
     settings = settings_of(every)
@@ -201,9 +201,13 @@ def escape(value: object) -> str:
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", plain)
 
 
-def number(value: float, form: str = ",.0f") -> str:
-    """A number, or a dash where there is none."""
-    return ABSENT if value != value else f"{value:{form}}".replace("-", MINUS)
+def number(value: float, form: str = "") -> str:
+    """A number, to three digits if `form` says nothing else, or a dash where there is none."""
+    if value != value:
+        return ABSENT
+    if not form and 0 < abs(value) < 0.001:
+        return "&lt;0.001"
+    return f"{value:{form or ('.3g' if abs(value) < 100 else ',.0f')}}".replace("-", MINUS)
 
 
 def _decimals(smallest: float) -> int:

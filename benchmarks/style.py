@@ -3,9 +3,11 @@
 import hashlib
 import math
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -15,7 +17,7 @@ WIDTH = 7.2
 
 INK, MUTED, FAINT = "#222222", "#6b6b6b", "#d9d9d9"
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so that all machines draw the same
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -52,7 +54,8 @@ class Look:
 # readers with any of the usual kinds of colour blindness. Yellow is left out: too pale on white.
 VERMILION, BLUE, GREEN, PURPLE = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
-WINE, INDIGO, OLIVE, GREY, BROWN = "#882255", "#332288", "#999933", "#7f7f7f", "#8c564b"
+WINE, INDIGO, OLIVE, BROWN = "#882255", "#332288", "#999933", "#8c564b"
+GREY, PALE = "#6f6f6f", "#a3a3a3"
 
 KNOWN = {
     "psan": Look(VERMILION, "o"),
@@ -67,7 +70,7 @@ KNOWN = {
     "mpgru": Look(BROWN, "<"),
     "linear": Look(BLACK, "d"),
     "last": Look(GREY, "h"),
-    "mean": Look(GREY, "x"),
+    "mean": Look(PALE, "x"),
     "knn": Look(SKY, "x"),
     "mf": Look(ORANGE, "+"),
     "mice": Look(WINE, "1"),
@@ -79,6 +82,11 @@ SPARE = [
     for marker in ("*", "H", "8", "2")
     for color in (BLUE, ORANGE, GREEN, WINE, SKY, BROWN, PURPLE, OLIVE)
 ]
+
+
+def context() -> AbstractContextManager[None]:
+    """Draws in the suite's look, whatever the user's own settings of matplotlib are."""
+    return mpl.rc_context({**mpl.rcParamsDefault, **RC})
 
 
 def looks(models: Iterable[str]) -> dict[str, Look]:
@@ -99,19 +107,10 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
         high: above `low`.
         most: how many ticks there is room for.
     """
-    even = [
-        [i * step for i in range(round(1 / step), round(10 / step))] for step in (0.1, 0.2, 0.5)
-    ]
-    mantissas: list[list[float]] = [
-        *even,
-        [1, 1.5, 2, 3, 4, 6, 8],
-        [1, 2, 3, 5],
-        [1, 2, 5],
-        [1, 3],
-        [1],
-    ]
+    even = [[i / n for i in range(n, 10 * n)] for n in (10, 5, 2)]
+    coarse = [[1, 1.5, 2, 3, 4, 6, 8], [1, 2, 3, 5], [1, 2, 5], [1, 3], [1]]
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for chosen in mantissas:
+    for chosen in [*even, *coarse]:
         ticks = [round(m * 10**d, 9 - d) for d in decades for m in chosen]
         inside = [tick for tick in ticks if low <= tick <= high]
         if len(inside) <= most:
@@ -119,14 +118,13 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
     return inside
 
 
-def log_axis(ax: Axes, which: str) -> None:
-    """Makes the "x" or "y" axis logarithmic, with round numbers on it."""
+def log_axis(ax: Axes, which: str, values: Iterable[float]) -> None:
+    """Makes the "x" or "y" axis logarithmic, with room for `values` and round numbers on it."""
+    positive = [value for value in values if 0 < value < math.inf] or [1.0]
+    margin = max(0.06 * math.log10(max(positive) / min(positive)), 0.02)
+    low, high = min(positive) / 10**margin, max(positive) * 10**margin
     axis = ax.yaxis if which == "y" else ax.xaxis
-    (ax.set_yscale if which == "y" else ax.set_xscale)("log")
-    low, high = sorted(axis.get_view_interval())
-    middle, half = math.sqrt(low * high), max(math.log10(high / low) / 2, 0.03)
-    low, high = middle / 10**half, middle * 10**half
-    (ax.set_ylim if which == "y" else ax.set_xlim)(low, high)
+    ax.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
     axis.set_major_locator(FixedLocator(log_ticks(low, high)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
