@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from baselines.directions import in_time_order, paired_linear, paired_parameters
 from baselines.losses import masked_mae
 
 
@@ -126,7 +127,7 @@ class BiRITS(nn.Module):
     ) -> Estimates:
         """Estimate every entry; `x` must be 0 where `observed` is not True."""
         x, observed = (torch.stack([a, a.flip(1)]).transpose(1, 2) for a in (x, observed))
-        weights = self._weights()
+        weights = paired_parameters(self.rits_fwd, self.rits_bwd)
         ahead = _known_ahead(weights, observed, x.dtype)  # each [2 t b width]
         from_others = weights["feat_reg.W"] * self.rits_fwd.feat_reg.m
         from_filled = weights["rnn_cell.weight_ih"][..., : x.shape[-1]]
@@ -136,20 +137,17 @@ class BiRITS(nn.Module):
         for x_t, gap, decay, share, gates in zip(
             *(series.unbind(1) for series in (x, (~observed).to(x.dtype), *ahead)), strict=True
         ):
-            history = affine(hidden, weights["hist_reg.weight"], weights["hist_reg.bias"])
-            network = affine(torch.addcmul(x_t, gap, history), from_others, weights["feat_reg.b"])
+            history = paired_linear(hidden, weights["hist_reg.weight"], weights["hist_reg.bias"])
+            network = paired_linear(
+                torch.addcmul(x_t, gap, history), from_others, weights["feat_reg.b"]
+            )
             combined = torch.addcmul(history, share, network - history)
             filled = torch.addcmul(x_t, gap, combined)
             gates = gates.baddbmm(filled, from_filled.mT)
             gates = gates.baddbmm(hidden * decay, weights["rnn_cell.weight_hh"].mT)
             hidden, cell = lstm_update(gates, cell)
             steps.append((history, network, combined, filled if restore_observed else combined))
-        return Estimates(*(_in_time_order(series) for series in zip(*steps, strict=True)))
-
-    def _weights(self) -> dict[str, Tensor]:
-        """Every parameter of a direction, stacked over the two of them."""
-        pairs = zip(self.rits_fwd.named_parameters(), self.rits_bwd.named_parameters(), strict=True)
-        return {name: torch.stack([forward, backward]) for (name, forward), (_, backward) in pairs}
+        return Estimates(*(in_time_order(series, axis=2) for series in zip(*steps, strict=True)))
 
 
 class RITS(nn.Module):
@@ -187,13 +185,6 @@ def time_gaps(observed: Bool[Tensor, "2 t b n"]) -> Int[Tensor, "2 t b n"]:
     return nn.functional.pad(gaps, (0, 0, 0, 0, 1, 0))
 
 
-def affine(
-    x: Float[Tensor, "2 r i"], weight: Float[Tensor, "2 o i"], bias: Float[Tensor, "2 o"]
-) -> Float[Tensor, "2 r o"]:
-    """A linear map per direction."""
-    return torch.baddbmm(bias[:, None], x, weight.mT)
-
-
 def lstm_update(
     gates: Float[Tensor, "2 b g"], cell: Float[Tensor, "2 b h"]
 ) -> tuple[Float[Tensor, "2 b h"], Float[Tensor, "2 b h"]]:
@@ -214,27 +205,21 @@ def _known_ahead(
     n_nodes = observed.shape[-1]
     seen, gaps = observed.to(dtype).flatten(1, 2), time_gaps(observed).to(dtype).flatten(1, 2)
     decay = torch.exp(
-        -torch.relu(affine(gaps, weights["temp_decay_h.W"], weights["temp_decay_h.b"]))
+        -torch.relu(paired_linear(gaps, weights["temp_decay_h.W"], weights["temp_decay_h.b"]))
     )
     slope = weights["temp_decay_x.W"].diagonal(dim1=1, dim2=2)[:, None]
     decay_x = torch.exp(-torch.relu(slope * gaps + weights["temp_decay_x.b"][:, None]))
     share = torch.sigmoid(
-        affine(
+        paired_linear(
             torch.cat([decay_x, seen], -1),
             weights["weight_combine.weight"],
             weights["weight_combine.bias"],
         )
     )
-    gates = affine(
+    gates = paired_linear(
         seen,
         weights["rnn_cell.weight_ih"][..., n_nodes:],
         weights["rnn_cell.bias_ih"] + weights["rnn_cell.bias_hh"],
     )
     by_step = (*observed.shape[:3], -1)
     return decay.view(by_step), share.view(by_step), gates.view(by_step)
-
-
-def _in_time_order(steps: tuple[Float[Tensor, "2 b n"], ...]) -> Float[Tensor, "2 b t n"]:
-    """Stack the steps of both directions and turn the backward one round."""
-    forward, backward = torch.stack(steps, 2).unbind(0)
-    return torch.stack([forward, backward.flip(1)])

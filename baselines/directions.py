@@ -7,16 +7,36 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 
+def for_nodes(features: Float[Tensor, "b t f"], n_nodes: int) -> Float[Tensor, "b t {n_nodes} f"]:
+    """The features of a step, for every node."""
+    return features[:, :, None].expand(-1, -1, n_nodes, -1)
+
+
 def two_directions(a: Shaped[Tensor, "b t n c"]) -> Shaped[Tensor, "t 2 n b c"]:
     """Lay time first and nodes before the batch, and add the reversed sequence."""
     a = a.permute(1, 2, 0, 3)
     return torch.stack([a, a.flip(0)], 1)
 
 
-def in_time_order(steps: Sequence[Float[Tensor, "2 n b c"]]) -> Float[Tensor, "2 t n b c"]:
-    """Stack the steps of both directions and turn the backward one round."""
-    forward, backward = torch.stack(list(steps), 1).unbind(0)
-    return torch.stack([forward, backward.flip(0)])
+def in_time_order(
+    steps: Sequence[Float[Tensor, "2 *rest"]], axis: int = 1
+) -> Float[Tensor, "2 ..."]:
+    """Stack the steps of both directions along `axis` and turn the backward one round."""
+    forward, backward = torch.stack(list(steps), axis).unbind(0)
+    return torch.stack([forward, backward.flip(axis - 1)])
+
+
+def paired_parameters(forward: nn.Module, backward: nn.Module) -> dict[str, Tensor]:
+    """Every parameter of a direction by its name, stacked with its like of the other."""
+    pairs = zip(forward.named_parameters(), backward.parameters(), strict=True)
+    return {name: torch.stack([ahead, behind]) for (name, ahead), behind in pairs}
+
+
+def paired_linear(
+    x: Float[Tensor, "2 r i"], weight: Float[Tensor, "2 o i"], bias: Float[Tensor, "2 o"]
+) -> Float[Tensor, "2 r o"]:
+    """A linear map per direction."""
+    return torch.baddbmm(bias[:, None], x, weight.mT)
 
 
 def merge(

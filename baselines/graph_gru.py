@@ -11,7 +11,6 @@ product per direction with the weights, and both gates of a cell share it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -69,7 +68,8 @@ class GCGRUStack(nn.Module):
         )
 
 
-class Affine(NamedTuple):
+@dataclass(frozen=True)
+class Affine:
     """A linear map per direction."""
 
     weight: Float[Tensor, "k i o"]
@@ -93,6 +93,11 @@ def affine(directions: Sequence[nn.Module], *layers: str) -> Affine:
     weights = [stacked(directions, f"{layer}.weight").flatten(2) for layer in layers]
     biases = [stacked(directions, f"{layer}.bias") for layer in layers]
     return Affine(torch.cat(weights, 1).mT, torch.cat(biases, 1)[:, None])
+
+
+def prelu(x: Float[Tensor, "k n b d"], slope: Float[Tensor, "k 1"]) -> Float[Tensor, "k n b d"]:
+    """Rectify, with a slope per direction below zero."""
+    return x.where(x > 0, slope[:, :, None, None] * x)
 
 
 def both_ways(adjacency: Float[Tensor, "n n"]) -> Float[Tensor, "2 n n"]:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from baselines.directions import in_time_order, merge, two_directions
+from baselines.directions import for_nodes, in_time_order, merge, two_directions
 from baselines.graph_gru import (
     GCGRUStack,
     GraphGRU,
@@ -115,7 +115,7 @@ class GRIN(nn.Module):
             observed: True where `x` is a reading the model may use.
             time_features: `n_time_features` of them for each step.
         """
-        return self.stages(x, observed, _for_nodes(time_features, x.shape[2])).final
+        return self.stages(x, observed, for_nodes(time_features, x.shape[2])).final
 
     def loss(
         self,
@@ -134,7 +134,7 @@ class GRIN(nn.Module):
             target: scaled labels; anything where not visible.
             visible: True where `target` may be used.
         """
-        found = self.stages(x, observed, _for_nodes(time_features, x.shape[2]))
+        found = self.stages(x, observed, for_nodes(time_features, x.shape[2]))
         return self.error(found, target, visible)
 
     def error(
@@ -202,7 +202,3 @@ class GRIL(GCGRUStack):
         super().__init__(sizes)
         self.first_stage = nn.Conv1d(sizes.d_hidden, 1, kernel_size=1)
         self.spatial_decoder = SpatialDecoder(sizes, decoder_order, global_attention)
-
-
-def _for_nodes(features: Float[Tensor, "b t f"], n_nodes: int) -> Float[Tensor, "b t {n_nodes} f"]:
-    return features[:, :, None].expand(-1, -1, n_nodes, -1)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from baselines.graph_gru import Affine, SpatialConv, StackSizes, affine, propagate, stacked
+from baselines.graph_gru import Affine, SpatialConv, StackSizes, affine, prelu, propagate, stacked
 
 N_HEADS = 2  # of the published global attention
 
@@ -55,7 +55,7 @@ class Decoder:
         self.graph_conv = affine(self.parts, "graph_conv.mlp")
         self.lin_out = affine(self.parts, "lin_out")
         self.read_out = affine(self.parts, "read_out")
-        self.slope = stacked(self.parts, "activation.weight")[:, :, None, None]
+        self.slope = stacked(self.parts, "activation.weight")
 
     def __call__(
         self,
@@ -74,8 +74,8 @@ class Decoder:
         parts = [self.graph_conv(propagate(self.matrices, mixed, include_self=False)), h]
         if self.parts[0].spatial_att is not None:
             parts.insert(1, self._attend(mixed))
-        out = self.lin_out(torch.cat(parts, -1))
-        representation = torch.cat([out.where(out > 0, self.slope * out), h], -1)
+        out = prelu(self.lin_out(torch.cat(parts, -1)), self.slope)
+        representation = torch.cat([out, h], -1)
         return self.read_out(representation), representation
 
     def _attend(self, x: Float[Tensor, "k n b d"]) -> Float[Tensor, "k n b d"]:

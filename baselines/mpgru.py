@@ -12,13 +12,22 @@ Parameters bear the published names; a published state dict loads as it is. Devi
   constructor (or its state dict).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from baselines.graph_gru import GCGRUStack, GraphGRU, StackSizes, affine, both_ways, stacked
+from baselines.directions import for_nodes
+from baselines.graph_gru import (
+    GCGRUStack,
+    GraphGRU,
+    StackSizes,
+    affine,
+    both_ways,
+    prelu,
+    stacked,
+)
 from baselines.losses import masked_mae
 
 
@@ -138,11 +147,21 @@ def one_step_ahead(
     Returns:
         Predictions of the steps, and the states of the top layer before each of them.
     """
-    cells, states = GraphGRU(directions, supports), []
-    layers, predictions = cells.start(x.shape[3]), []
-    readout = _Readout(directions)
+    cells, readout = GraphGRU(directions, supports), _readout(directions)
+    layers = cells.start(x.shape[3])
+    predictions, states = [], []
     for x_t, seen, known in zip(x, observed, torch.cat([observed, features], -1), strict=True):
+        prediction = readout(layers[-1])
+        predictions.append(prediction)
         states.append(layers[-1])
-        predictions.append(readout(layers[-1]))
-        layers = cells.step(torch.cat([x_t.where(seen, predictions[-1]), known], -1), layers)
+        layers = cells.step(torch.cat([x_t.where(seen, prediction), known], -1), layers)
     return predictions, states
+
+
+def _readout(directions: Sequence[GCGRU]) -> Callable[[Tensor], Tensor]:
+    """Map from the top state to the next step, for all directions."""
+    if isinstance(directions[0].pred_readout, nn.Conv1d):
+        return affine(directions, "pred_readout")
+    enter, leave = (affine(directions, f"pred_readout.{layer}") for layer in (0, 2))
+    slope = stacked(directions, "pred_readout.1.weight")
+    return lambda state: leave(prelu(enter(state), slope))

@@ -101,5 +101,11 @@ class OrderedBatches(Sampler[list[int]]):
 
 
 def loader(windows: SeriesWindows, batches: Sampler[list[int]], pin: bool) -> DataLoader[Batch]:
-    """A loader that yields one `Batch` per list of start steps."""
-    return DataLoader(windows, sampler=batches, batch_size=None, pin_memory=pin)
+    """A loader that yields one `Batch` per list of start steps.
+
+    Its generator is its own: a loader draws a number each time it is iterated, and would shift
+    the randomness of the training, but not at the same place after a resume.
+    """
+    return DataLoader(
+        windows, sampler=batches, batch_size=None, pin_memory=pin, generator=torch.Generator()
+    )

@@ -3,7 +3,7 @@
 A new figure is one function here, decorated with `figure`: it then appears in every report.
 """
 
-import textwrap
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, MultipleLocator
 
 from benchmarks import style
 from benchmarks.atomic import write_atomically
 from benchmarks.errors import InputError
+from benchmarks.examples import STEPS
 from benchmarks.rows import cell_folder
 from benchmarks.tables import REFERENCE, SETTING, Results, settings_of
 
@@ -114,29 +115,27 @@ def rate_curve(results: Results) -> Iterator[Drawing]:
 
 @figure("examples", "A day of two sensors")
 def examples(results: Results) -> Iterator[Drawing]:
-    """The best methods and linear interpolation on the last test day."""
-    order = results.done.drop_duplicates(["dataset", "setting"])
-    for dataset, setting in zip(order["dataset"], order["setting"], strict=True):
+    """The best methods and linear interpolation on the last test day, at the extreme rates."""
+    for dataset, setting in _extreme_settings(results.done):
         rows = results.of(dataset)
         rows = rows[rows["setting"] == setting]
         chosen = _comparable_examples(rows, results)
         if not chosen:
             continue
-        row = rows.loc[next(iter(chosen))]
-        drawn = _example_figure(list(chosen.values()), [rows.loc[i] for i in chosen], SHOWN_SENSORS)
-        drawn.suptitle(
-            textwrap.fill(f"{results.captions[dataset]}; {setting} hidden", 100),
-            x=0.01, ha="left", fontsize=8.5,
-        )  # fmt: skip
-        rate = "" if pd.isna(row["rate"]) else f"_{100 * row['rate']:g}".replace(".", "p")
-        varied = "" if results.done["window"].nunique() < 2 else f"_w{row['window']:g}"
+        drawn = _example_figure(
+            [read_example(path) for path in chosen.values()],
+            [rows.loc[index].to_dict() for index in chosen],
+            SHOWN_SENSORS,
+        )
+        _over_all(drawn, f"{results.captions[dataset]}; {setting} hidden")
         yield Drawing(
-            f"{dataset}_{row['pattern']}{rate}{varied}",
+            dataset + "_" + re.sub(r"\W+", "_", setting).strip("_"),
             drawn,
-            f"{results.captions[dataset]}, {setting}. Hollow circles are readings that no method "
-            "saw; a good method's marks lie in them. Grey dots are readings that all methods saw, "
-            f"gaps have no reading at all. The best {BEST} methods by MAE and linear "
-            "interpolation; one seed, the last test day, sensors chosen by their readings alone.",
+            f"{results.captions[dataset]}; {setting} hidden. Hollow circles on shaded ground are "
+            "readings that no method saw: a good method's marks lie in them. Grey dots are "
+            "readings that all methods saw; elsewhere there was none. Shown are the best methods "
+            f"by MAE, {BEST} at most, and linear interpolation, on the last test day, with one "
+            "seed; sensors were chosen by their readings alone.",
         )
 
 
@@ -160,13 +159,15 @@ def learning_curves(results: Results) -> Iterator[Drawing]:
             ax.set_ylabel(f"validation MAE ({row['unit']})")
             shown = pd.concat([histories[index] for index in panel.index])
             style.log_axis(ax, "y", shown["val_mae"])
-            _title(ax, results, panel, setting)
+            ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            ax.set_title(setting)
+        _over_all(drawn, results.captions[dataset])
         _legend_below(drawn, results, set(rows["model"]))
         yield Drawing(
             dataset,
             drawn,
             f"{results.captions[dataset]}. Error on the validation windows after each epoch, one "
-            "line per seed and mask seed; the ring marks the epoch whose weights were tested. "
+            "line per seed and mask seed; the hollow mark shows which weights were tested. "
             "A line that still falls at its end suggests that the budget was too small.",
         )
 
@@ -183,7 +184,9 @@ def example_figure(path: Path, row: Mapping[str, Any]) -> Figure:
     """
     with style.context():
         arrays = read_example(path)
-        return _example_figure([arrays], [row], arrays["truth"].shape[1])
+        drawn = _example_figure([arrays], [row], arrays["truth"].shape[1])
+        _over_all(drawn, str(row["title"]))
+        return drawn
 
 
 def read_example(path: Path) -> dict[str, np.ndarray]:
@@ -200,21 +203,28 @@ def read_example(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path} is damaged ({error}); delete it or run the cell again") from error
 
 
-def _comparable_examples(rows: pd.DataFrame, results: Results) -> dict[Any, dict[str, np.ndarray]]:
+def _extreme_settings(done: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Dataset and setting of the lowest and the highest rate of each pattern."""
+    by = [column for column in SETTING if column != "rate"]
+    for _, rows in done.sort_values("rate").groupby(by, dropna=False):
+        settings = list(dict.fromkeys(rows["setting"]))
+        for setting in dict.fromkeys([settings[0], settings[-1]]):
+            yield rows["dataset"].iloc[0], setting
+
+
+def _comparable_examples(rows: pd.DataFrame, results: Results) -> dict[Any, Path]:
     """Examples of the best methods and the reference, all under the same mask, by row index."""
     paths = {
         index: cell_folder(results.folder, key) / "example.npz"
         for index, key in rows["key"].items()
     }
     rows = rows.loc[[index for index, path in paths.items() if path.exists()]]
-    if rows.empty:
-        return {}
-    rows = rows[rows["mask_seed"] == rows["mask_seed"].min()].sort_values(["model", "seed"])
-    rows = rows[rows["mask_hash"] == rows["mask_hash"].iloc[0]]
-    ranked = rows.drop_duplicates("model").sort_values("step_mae", kind="stable")
+    first = rows.sort_values(["mask_seed", "model", "seed"])
+    same = first[first["mask_hash"] == first["mask_hash"].head(1).squeeze()]
+    ranked = same.drop_duplicates("model").sort_values("step_mae", kind="stable")
     best = ranked[ranked["model"] != REFERENCE].head(BEST)
     chosen = [*best.index, *ranked.index[ranked["model"] == REFERENCE]]
-    return {index: read_example(paths[index]) for index in chosen}
+    return {index: paths[index] for index in chosen}
 
 
 def _example_figure(
@@ -225,7 +235,7 @@ def _example_figure(
     truth = np.ma.masked_array(arrays[0]["truth"], ~known)
     spread = np.ma.filled(truth.max(axis=0) - truth.min(axis=0), -1)
     shown = sorted(np.argsort(-spread, kind="stable")[:sensors])
-    drawn = Figure(figsize=(style.WIDTH, 0.7 + 2.0 * len(shown)), layout="constrained")
+    drawn = Figure(figsize=(style.WIDTH, 0.7 + 2.2 * len(shown)), layout="constrained")
     axes = drawn.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     looks = style.looks([row["model"] for row in rows])
     for ax, sensor in zip(axes, shown, strict=True):
@@ -233,17 +243,18 @@ def _example_figure(
         hours = _hours(arrays[0]["time"])
         _draw_truth(ax, hours, day)
         for own, row in zip(arrays, rows, strict=True):
-            look = looks[row["model"]]
+            look, mae = looks[row["model"]], row.get("step_mae")
+            name = row["label"] if mae is None else f"{row['label']} (MAE {mae:.3g})"
             hidden = np.where(day["held_out"], own["imputed"][:, sensor], np.nan)
             ax.plot(
                 hours, hidden, color=look.color, marker=look.marker, markersize=2.8, linewidth=0.9,
-                markeredgewidth=0.6, label=f"{row['label']} (MAE {row['step_mae']:.3g})", zorder=4,
+                markeredgewidth=0.6, label=name, zorder=4,
             )  # fmt: skip
         ax.set_ylabel(str(row["unit"]))
         ax.set_title(f"sensor {arrays[0]['sensors'][sensor]}", fontsize=8)
         ax.xaxis.set_major_locator(MultipleLocator(3))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda hour, _: f"{hour % 24:g}"))
-        ax.set_xlim(hours[0], 2 * hours[-1] - hours[-2])
+        ax.set_xlim(hours[0], hours[0] + 24 * len(hours) / STEPS)
     date = pd.Timestamp(arrays[0]["time"][0]).strftime("%A, %Y-%m-%d")
     axes[-1].set_xlabel(f"hour of the day, from {date}")
     handles, names = axes[0].get_legend_handles_labels()
@@ -269,10 +280,14 @@ def _draw_truth(ax: Axes, hours: np.ndarray, day: Mapping[str, np.ndarray]) -> N
         hours[hidden], day["truth"][hidden], "o", color=style.INK, fillstyle="none", markersize=4.2,
         markeredgewidth=0.6, zorder=3, label="reading, hidden",
     )  # fmt: skip
-    half = (hours[1] - hours[0]) / 2 if len(hours) > 1 else 0
+    step = hours[1] - hours[0] if len(hours) > 1 else 1 / 12
     edges = np.flatnonzero(np.diff(np.concatenate([[False], hidden, [False]]).astype(int)))
-    for first, after in edges.reshape(-1, 2):
-        ax.axvspan(hours[first] - half, hours[after - 1] + half, color="#f3f1ea", lw=0, zorder=0)
+    spans = [
+        (hours[first] - step / 2, (after - first) * step) for first, after in edges.reshape(-1, 2)
+    ]
+    ax.broken_barh(
+        spans, (0, 1), transform=ax.get_xaxis_transform(), color="#f3f1ea", linewidth=0, zorder=0
+    )
 
 
 def _history(results: Results, row: pd.Series) -> pd.DataFrame:
@@ -290,10 +305,10 @@ def _history(results: Results, row: pd.Series) -> pd.DataFrame:
 def _learning_line(ax: Axes, history: pd.DataFrame, row: pd.Series, look: style.Look) -> None:
     steps = history["epoch"] * row["train_steps"] / row["epochs"]
     ax.plot(steps, history["val_mae"], color=look.color, linewidth=1)
-    best = history["val_mae"].idxmin()
+    best = int(history["val_mae"].argmin())
     ax.plot(
-        steps[best], history["val_mae"][best], look.marker, color=look.color, fillstyle="none",
-        markersize=6,
+        steps.iloc[best], history["val_mae"].iloc[best], look.marker, color=look.color,
+        fillstyle="none", markersize=6,
     )  # fmt: skip
 
 
@@ -314,7 +329,9 @@ def _rate_lines(ax: Axes, panel: pd.DataFrame, results: Results) -> None:
 def _rate_dots(ax: Axes, panel: pd.DataFrame, results: Results) -> None:
     points = panel.groupby("model")["window_mae"].agg(["mean", "std"]).sort_values("mean")
     if REFERENCE in points.index:
-        ax.axvline(points.loc[REFERENCE, "mean"], color=style.BLACK, linestyle="--", linewidth=0.8)
+        ax.axvline(
+            float(points["mean"][REFERENCE]), color=style.BLACK, linestyle="--", linewidth=0.8
+        )
     for place, (model, mean, sd) in enumerate(points.itertuples()):
         look = _look(model, results) | {"linestyle": "none"}
         ax.errorbar(mean, place, xerr=np.nan_to_num(sd), capsize=2, **look)
@@ -336,7 +353,13 @@ def _look(model: str, results: Results) -> dict[str, Any]:
 
 def _title(ax: Axes, results: Results, panel: pd.DataFrame, what: str) -> None:
     caption = results.captions[panel["dataset"].iloc[0]]
-    ax.set_title(textwrap.fill(f"{caption}; {what}", 50))
+    ax.set_title(style.wrap(f"{caption}; {what}", 44))
+
+
+def _over_all(drawn: Figure, text: str) -> None:
+    drawn.suptitle(
+        style.wrap(text, round(13 * drawn.get_figwidth())), x=0.01, ha="left", fontsize=8.5
+    )
 
 
 def _legend_below(drawn: Figure, results: Results, models: Collection[str]) -> None:

@@ -133,6 +133,7 @@ def render(
     return environment.get_template(TEMPLATE).render(
         results=results,
         tables=tables,
+        method=method,
         score_table=score_table,
         difference_table=difference_table,
         figures=figures,
@@ -141,19 +142,22 @@ def render(
     )
 
 
-def score_table(results: "Results", dataset: str, metric: str, scale: float = 1) -> str:
+def score_table(results: "Results", dataset: str, metric: str, scale: float = 1.0) -> str:
     """Mean and standard deviation of a metric: methods by mean rank, settings across.
 
     The best is bold, the second underlined; where a method has no score, the table says why.
     """
+    import numpy as np
+
     from benchmarks.tables import mean_ranks, settings_of
 
     every = results.runs[results.runs["dataset"] == dataset]
-    scored = results.of(dataset).groupby(["model", "setting"])[metric]
+    rows = results.of(dataset)
+    scored = (scale * rows[metric]).groupby([rows["model"], rows["setting"]])
     mean, sd, count = (part.unstack() for part in (scored.mean(), scored.std(), scored.count()))
     places = mean.rank(method="min").where(mean.notna().sum() > 1, axis=1)
     ranks = mean_ranks(mean)
-    decimals = _decimals(scale * mean.min(axis=None))
+    decimals = _decimals(float(np.nanmin(mean.to_numpy(), initial=np.inf)))
     settings = settings_of(every)
     lines = [["method", *settings, "mean rank", "runs"]]
     for model in [*ranks.index, *(m for m in results.labels if m not in ranks.index)]:
@@ -162,15 +166,15 @@ def score_table(results: "Results", dataset: str, metric: str, scale: float = 1)
         cells = []
         for setting in settings:
             if model in ranks.index and setting in mean and count.loc[model, setting] > 0:
-                text = f"{scale * mean.loc[model, setting]:.{decimals}f}"
+                text = f"{mean.loc[model, setting]:.{decimals}f}"
                 if count.loc[model, setting] > 1:
-                    text += f" ± {scale * sd.loc[model, setting]:.{decimals}f}"
+                    text += f" ± {sd.loc[model, setting]:.{decimals}f}"
                 cells.append(_marked(text, places.loc[model, setting]))
             else:
                 cells.append(_absent(every, model, setting))
         runs = count.loc[model].dropna() if model in count.index else []
         rank = f"{ranks.loc[model, 'rank']:.2f}" if model in ranks.index else ABSENT
-        lines.append([escape(results.labels[model]), *cells, rank, _range(runs)])
+        lines.append([method(results, model), *cells, rank, _range(list(runs))])
     return markdown(lines)
 
 
@@ -185,8 +189,14 @@ def difference_table(results: "Results", dataset: str) -> str:
     lines = [["method", *settings]]
     for model in others:
         cells = [number(100 * shares.loc[model, setting], "+.1f") for setting in settings]
-        lines.append([escape(results.labels[model]), *cells])
+        lines.append([method(results, model), *cells])
     return markdown(lines) if others else ""
+
+
+def method(results: "Results", model: str) -> str:
+    """A method's name, with a dagger if it sees more than a window."""
+    in_sample = results.configurations.get(model, {}).get("in_sample")
+    return escape(results.labels[model]) + (" †" if in_sample else "")
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
@@ -201,7 +211,7 @@ def escape(value: object) -> str:
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", plain)
 
 
-def number(value: float, form: str = "") -> str:
+def number(value: float | int, form: str = "") -> str:
     """A number, to three digits if `form` says nothing else, or a dash where there is none."""
     if value != value:
         return ABSENT
@@ -212,7 +222,7 @@ def number(value: float, form: str = "") -> str:
 
 def _decimals(smallest: float) -> int:
     """Decimals that leave the smallest number of a table three digits, and two at the least."""
-    if not smallest > 0:
+    if not 0 < smallest < math.inf:
         return 2
     return min(max(2, 2 - math.floor(math.log10(smallest))), 6)
 
@@ -228,7 +238,7 @@ def _absent(every: "pd.DataFrame", model: str, setting: str) -> str:
     return ", ".join(statuses).replace("_", " ").replace("done", "no score") or ABSENT
 
 
-def _range(counts: Iterable[float]) -> str:
+def _range(counts: Iterable[float | int]) -> str:
     found = sorted({int(count) for count in counts})
     return f"{found[0]}" + (f"\N{EN DASH}{found[-1]}" if len(found) > 1 else "") if found else "0"
 

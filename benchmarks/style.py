@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import textwrap
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -99,6 +100,11 @@ def looks(models: Iterable[str]) -> dict[str, Look]:
     return found
 
 
+def wrap(text: str, width: int) -> str:
+    """Lines of at most `width` letters; a number stays with its per cent sign."""
+    return textwrap.fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), width)
+
+
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Round numbers from `low` to `high` for a logarithmic axis: the finest set of at most `most`.
 
@@ -107,11 +113,11 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
         high: above `low`.
         most: how many ticks there is room for.
     """
-    even = [[i / n for i in range(n, 10 * n)] for n in (10, 5, 2)]
-    coarse = [[1, 1.5, 2, 3, 4, 6, 8], [1, 2, 3, 5], [1, 2, 5], [1, 3], [1]]
+    even: list[list[float]] = [[i / n for i in range(n, 10 * n)] for n in (100, 50, 20, 10, 5, 2)]
+    coarse: list[list[float]] = [[1, 1.5, 2, 3, 4, 6, 8], [1, 2, 3, 5], [1, 2, 5], [1, 3], [1]]
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for chosen in [*even, *coarse]:
-        ticks = [round(m * 10**d, 9 - d) for d in decades for m in chosen]
+        ticks = [round(m * 10.0**d, 9 - d) for d in decades for m in chosen]
         inside = [tick for tick in ticks if low <= tick <= high]
         if len(inside) <= most:
             return inside

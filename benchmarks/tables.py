@@ -1,5 +1,6 @@
 """The rows of an experiment, checked, and the numbers that the report's tables show."""
 
+import csv
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from benchmarks.errors import InputError
 from benchmarks.rows import COLUMNS, METRICS, STATUSES, assemble, cell_folder
@@ -73,6 +75,16 @@ class Results:
         return set(self.runs.loc[self.runs["budget"] == CLOSED_FORM, "model"])
 
     @cached_property
+    def configurations(self) -> dict[str, dict[str, Any]]:
+        """The method's part of the configuration, from a cell of each method that has one."""
+        found: dict[str, dict[str, Any]] = {}
+        for model, key in zip(self.runs["model"], self.runs["key"], strict=True):
+            path = cell_folder(self.folder, key) / "config.yaml"
+            if model not in found and path.exists():
+                found[model] = dict(yaml.safe_load(path.read_text()).get("model") or {})
+        return found
+
+    @cached_property
     def captions(self) -> dict[str, str]:
         """What each dataset is, in words that say so if it is a slice or simulated."""
         first = self.runs.drop_duplicates("dataset").set_index("dataset")
@@ -103,13 +115,16 @@ def read_results(folder: Path) -> Results:
     path = folder / "runs.csv"
     if not path.exists():
         assemble(folder)
-    try:
-        runs = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
-    except (ValueError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise InputError(f"{path} cannot be read: {str(error).strip()}") from error
-    if list(runs.columns) != list(COLUMNS):
-        odd = sorted(set(runs.columns) ^ set(COLUMNS)) or ["order"]
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *lines = [*csv.reader(file)] or [[]]
+    if header != list(COLUMNS):
+        odd = sorted(set(header) ^ set(COLUMNS)) or ["another order"]
         raise InputError(f"{path} has not the columns of benchmarks.rows: {', '.join(odd)}")
+    for number, line in enumerate(lines, start=1):
+        if len(line) != len(header):
+            what = f"{len(line)} fields instead of {len(header)}"
+            raise InputError(f"{path}, row {number} (key {line[0] if line else ''}): has {what}")
+    runs = pd.DataFrame(lines, columns=header, dtype=str)
     _check_rows(path, runs)
     for column in NUMBERS:
         runs[column] = pd.to_numeric(runs[column])
@@ -121,8 +136,6 @@ def _check_rows(path: Path, runs: pd.DataFrame) -> None:
     def fail(index: Any, what: str) -> None:
         raise InputError(f"{path}, row {int(index) + 1} (key {runs.loc[index, 'key']}): {what}")
 
-    for index in runs.index[runs.isna().any(axis=1)]:
-        fail(index, "has too few fields")
     for column in REQUIRED:
         for index in runs.index[runs[column] == ""]:
             fail(index, f"{column} is empty")
@@ -142,15 +155,15 @@ def _check_rows(path: Path, runs: pd.DataFrame) -> None:
             raise InputError(f"{path}: key {key} stands in rows {places}; delete all but one")
 
 
-def _setting_names(runs: pd.DataFrame) -> pd.Series:
+def _setting_names(runs: pd.DataFrame) -> list[str]:
     """`point 25 %`, with the window or the protocol where the experiment has several."""
-    rate = runs["rate"].map(lambda rate: "" if pd.isna(rate) else f" {percent(rate)}")
-    names = runs["pattern"] + rate
-    for column in ("window", "protocol"):
-        if runs[column].nunique() > 1:
-            value = runs[column].map("{:g}".format) if column == "window" else runs[column]
-            names += f", {column} " + value
-    return names
+    varied = [name for name in ("window", "protocol") if runs[name].nunique() > 1]
+    return [
+        row["pattern"]
+        + ("" if pd.isna(row["rate"]) else f" {percent(row['rate'])}")
+        + "".join(f", {name} {row[name]}" for name in varied)
+        for row in runs.to_dict("records")
+    ]
 
 
 def percent(share: float) -> str:
@@ -203,19 +216,26 @@ def realised_rates(done: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def costs(done: pd.DataFrame) -> list[dict[str, Any]]:
+def costs(results: Results) -> pd.DataFrame:
     """Mean costs of each method on each dataset and device."""
     by = ["dataset", "model", "device", "threads"]
-    found = done.groupby(by, dropna=False)[list(COSTS)].mean().reset_index()
-    return list(found.to_dict("records"))
+    found = results.done.groupby(by, dropna=False)[list(COSTS)].mean().reset_index()
+    order = found["model"].map(list(results.labels).index)
+    return found.assign(order=order).sort_values(["dataset", "order"], kind="stable")
 
 
-def environments(runs: pd.DataFrame) -> list[dict[str, Any]]:
+def budgets(results: Results) -> pd.DataFrame:
+    """Training budgets of each method and the datasets that it was trained on with each."""
+    found = results.runs.groupby(["model", "budget"])["dataset"].agg(distinct).reset_index()
+    order = found["model"].map(list(results.labels).index)
+    return found.assign(order=order).sort_values("order", kind="stable")
+
+
+def environments(runs: pd.DataFrame) -> pd.DataFrame:
     """Software and devices of the runs, how many had each, and when."""
     by = ["suite_version", "git_commit", "torch_version", "python_version", "device", "threads"]
     groups = runs.groupby(by, dropna=False)["finished"]
-    found = groups.agg(runs="size", first="min", last="max").reset_index()
-    return list(found.to_dict("records"))
+    return groups.agg(runs="size", first="min", last="max").reset_index()
 
 
 def distinct(values: pd.Series) -> list[str]:
@@ -257,39 +277,18 @@ def missing(results: Results) -> pd.DataFrame:
 
 def conflicts(results: Results) -> list[str]:
     """What makes rows of the experiment hard to compare, a sentence each."""
-    found = []
-    for dataset, prints in results.done.groupby("dataset")["dataset_fingerprint"]:
-        if prints.nunique() > 1:
-            found.append(
-                f"{dataset} was not the same data in all runs: {', '.join(distinct(prints))}."
-            )
-    masks = results.done.groupby([*SETTING, "mask_seed"], dropna=False)["mask_hash"]
-    for (dataset, pattern, rate, *_), hashes in masks:
-        if hashes.nunique() > 1:
-            where = f"{dataset}, {pattern}" + ("" if pd.isna(rate) else f" {percent(rate)}")
-            found.append(
-                f"{where}: not all methods had the same mask: {', '.join(distinct(hashes))}."
-            )
-    known = set(results.runs["key"])
-    new = sorted(
-        path.parent.name
-        for path in results.folder.glob("cells/*/row.json")
-        if path.parent.name not in known
-    )
+    done, found = results.done, []
+    for dataset, prints in done.groupby("dataset")["dataset_fingerprint"].agg(distinct).items():
+        if len(prints) > 1:
+            found.append(f"{dataset} was not the same data in all runs: {', '.join(prints)}.")
+    masks = done.groupby(["dataset", "setting", "mask_seed"])["mask_hash"].agg(distinct)
+    for row in masks.reset_index().to_dict("records"):
+        hashes = row["mask_hash"]
+        if len(hashes) > 1:
+            mask = f"{row['dataset']}, {row['setting']}, mask seed {row['mask_seed']:.0f}"
+            found.append(f"{mask}: not all methods had the same mask: {', '.join(hashes)}.")
+    present = {path.parent.name for path in results.folder.glob("cells/*/row.json")}
+    new = sorted(present - set(results.runs["key"]))
     if new:
         found.append(f"runs.csv lacks {len(new)} cells that have a row: {', '.join(new)}.")
-    return found
-
-
-def configurations(results: Results) -> dict[str, dict[str, Any]]:
-    """The method's part of the configuration, from a cell of each method that has one."""
-    import yaml
-
-    found: dict[str, dict[str, Any]] = {}
-    for model, keys in results.runs.groupby("model")["key"]:
-        for key in keys:
-            path = cell_folder(results.folder, key) / "config.yaml"
-            if path.exists():
-                found[str(model)] = dict(yaml.safe_load(path.read_text()).get("model") or {})
-                break
     return found
