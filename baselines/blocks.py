@@ -32,7 +32,7 @@ class Dense(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """Apply to the last axis."""
-        return self.layer(x)  # type: ignore[no-any-return]
+        return self.layer(x)
 
 
 class MLP(nn.Module):

@@ -53,7 +53,7 @@ class MultiHeadAttention(nn.Module):
         rows = v.shape[:-2]
         q, k = q.expand(*rows, -1, -1), k.expand(*rows, -1, -1)
         out = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(out.transpose(-2, -3).flatten(-2))  # type: ignore[no-any-return]
+        return self.out_proj(out.transpose(-2, -3).flatten(-2))
 
 
 class TemporalLayer(nn.Module):
@@ -74,7 +74,7 @@ class TemporalLayer(nn.Module):
         """One layer."""
         summary = self.out_attn(self.projector, x, x)  # [b n p d]
         y = self.norm1(x + self.dropout(self.in_attn(x, self.projector, summary)))
-        return self.norm2(y + self.dropout(self.MLP(y)))  # type: ignore[no-any-return]
+        return self.norm2(y + self.dropout(self.MLP(y)))
 
 
 class EmbeddedAttention(nn.Module):
@@ -113,7 +113,7 @@ class SpatialLayer(nn.Module):
         """One layer."""
         mixed = self.attn(x.transpose(1, 2), embedding).transpose(1, 2)
         y: Tensor = self.ln1(x + mixed)
-        return self.ln2(y + self.feed_forward(y))  # type: ignore[no-any-return]
+        return self.ln2(y + self.feed_forward(y))
 
 
 def fourier_term(series: Float[Tensor, "b t n 1"]) -> Float[Tensor, ""]:
@@ -197,7 +197,7 @@ class ImputeFormer(nn.Module):
         h = h.transpose(1, 2)  # [b n t d]
         for temporal, spatial in zip(self.attn_layers_t, self.attn_layers_s, strict=True):
             h = spatial(temporal(h), embedding)
-        return self.readout(h).transpose(1, 2)  # type: ignore[no-any-return]
+        return self.readout(h).transpose(1, 2)
 
     def loss(
         self,

@@ -52,7 +52,7 @@ class GraphAttentionLayer(nn.Module):
     ) -> Float[Tensor, "r t d"]:
         """One layer; rows are the nodes of all samples."""
         out = self.cross_attention(h, h, neighbours) + self.self_attention(h, h, own)
-        return self.norm(out + self.lin_skip(h))  # type: ignore[no-any-return]
+        return self.norm(out + self.lin_skip(h))
 
 
 class SPIN(LayerwiseImputer):

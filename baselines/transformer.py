@@ -45,7 +45,7 @@ class SpatioTemporalLayer(nn.Module):
         by_node = self.norm1(h).transpose(1, 2)  # [b n t d]
         h = self.skip_conn(h) + self.dropout(attend(self.temporal_att, by_node).transpose(1, 2))
         h = h + self.dropout(attend(self.spatial_att, self.norm2(h)))
-        return h + self.mlp(h)  # type: ignore[no-any-return]
+        return h + self.mlp(h)
 
 
 def attend(

@@ -1,47 +1,14 @@
-"""One cell of a sweep: a method on a dataset under a mask, from configuration to result row."""
+"""A cell of a sweep: the resolved configuration of one run, its key and its place."""
 
-import logging
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-import yaml
-from hydra.utils import instantiate
-
-from benchmarks import rows
-from benchmarks.atomic import write_atomically, write_text_atomically
-from benchmarks.closed_form import impute
-from benchmarks.data import load_series
-from benchmarks.data.series import Series
 from benchmarks.errors import InputError
-from benchmarks.examples import example_arrays
-from benchmarks.fit import Fitted, TrainerConfig, fit
-from benchmarks.machine import (
-    device_name,
-    keep_freed_memory,
-    peak_memory_mb,
-    reset_peak_memory,
-    software,
-)
-from benchmarks.masks import MaskedSeries
-from benchmarks.methods import NeedNotMetError, Setting, build
-from benchmarks.tracking import Tracker
-from benchmarks.training import NonFiniteLossError, TrainingConfig
-from benchmarks.windows import Split, split_windows
-
-log = logging.getLogger(__name__)
-
-NO_DATA = "unavailable"
-"""Stands for the dataset's fingerprint in the key of a cell whose data could not be read."""
-
-REPORT_SECONDS = 15
-"""Least time between two messages about a training."""
+from benchmarks.fit import TrainerConfig
+from benchmarks.rows import run_key
+from benchmarks.training import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -86,7 +53,7 @@ class Cell:
         budget = asdict(self.trainer)
         for name in ("batch_size", "eval_batch_size", "accelerator", "threads", "progress"):
             del budget[name]
-        return rows.run_key(
+        return run_key(
             {
                 "dataset": [self.dataset["name"], fingerprint],
                 "graph": self.dataset["graph"] if "adjacency" in self.model["needs"] else None,
@@ -128,41 +95,10 @@ class Cell:
             "dataset_fingerprint": fingerprint,
         }
 
-
-def run_cell(cell: Cell) -> dict[str, Any]:
-    """Runs a cell unless it is done already, and returns its row.
-
-    Whatever goes wrong becomes a row with status `failed` and its reason.
-
-    Raises:
-        InputError: the results folder cannot be used.
-    """
-    try:
-        series = _load(yaml.safe_dump(dict(cell.dataset)), cell.data_root)
-    except InputError as error:
-        key = cell.key(NO_DATA)
-        return _record(cell, cell.identity(key, NO_DATA), _failure(error))
-    key = cell.key(series.fingerprint)
-    identity = cell.identity(key, series.fingerprint) | {"simulated": series.simulated}
-    done = rows.read_row(cell.experiment, key)
-    if done and done["status"] == "done":
-        log.info("%s: done before (%s)", describe(identity), key)
-        return done
-    _forget_unavailable(cell)
-    folder = rows.cell_folder(cell.experiment, key)
-    write_text_atomically(folder / "config.yaml", yaml.safe_dump(_as_dict(cell), sort_keys=False))
-    tracker = Tracker(cell.tracking, cell.name, identity, _as_dict(cell))
-    try:
-        result = _measure(cell, series, folder, tracker)
-    except NeedNotMetError as error:
-        result = {"status": "skipped", "reason": str(error)}
-    except Exception as error:
-        if not isinstance(error, (InputError, NonFiniteLossError)):
-            log.exception("%s failed", describe(identity))
-        result = _failure(error)
-    row = _record(cell, identity, result)
-    tracker.finish(row, folder)
-    return row
+    def plain(self) -> dict[str, Any]:
+        """The configuration as plain values, for files and the tracker."""
+        paths = {"data_root": str(self.data_root), "results_dir": str(self.results_dir)}
+        return asdict(self) | paths
 
 
 def describe(row: Mapping[str, Any]) -> str:
@@ -170,117 +106,3 @@ def describe(row: Mapping[str, Any]) -> str:
     seed = "" if row["seed"] is None else f" seed {row['seed']}"
     rate = "" if row["rate"] is None else f" {row['rate']:.0%}"
     return f"{row['model']} on {row['dataset']}, {row['pattern']}{rate}{seed}"
-
-
-def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict[str, Any]:
-    split = split_windows(len(series.time), cell.window)
-    generator = {**cell.mask["generator"], "shape": series.values.shape, "seed": cell.mask_seed}
-    masked = MaskedSeries(series, _draw(generator))
-    setting = Setting(masked, split, cell.seed, cell.dataset["graph"], cell.model["time_features"])
-    method = build(cell.model, setting)
-    keep_freed_memory()
-    reset_peak_memory()
-    training = cell.training
-    if training is None:
-        fitted = impute(method, setting)
-    else:
-        progress = _EpochReport(describe(cell.identity("", "")), cell.trainer.max_epochs, tracker)
-        fitted = fit(method, training, setting, cell.trainer, folder, progress)
-    _write_arrays(cell, masked, split, fitted, folder)
-    return {
-        "status": "done",
-        "reason": "",
-        **masked.rates(),
-        "mask_hash": masked.mask_hash,
-        **{f"window_{name}": value for name, value in fitted.by_window.scores().items()},
-        **{f"step_{name}": value for name, value in fitted.by_step.scores().items()},
-        "scored_entries": int(fitted.by_step.count),
-        **fitted.facts,
-        "peak_memory_mb": peak_memory_mb(),
-        "device": device_name(cell.trainer.accelerator),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _draw(generator: Mapping[str, Any]) -> np.ndarray:
-    try:
-        drawn: np.ndarray = instantiate(dict(generator), _convert_="all")
-    except Exception as error:  # hydra wraps what the generator raises
-        raise InputError(str(error.__cause__ or error)) from error
-    return drawn
-
-
-def _write_arrays(
-    cell: Cell, masked: MaskedSeries, split: Split, fitted: Fitted, folder: Path
-) -> None:
-    steps = split.steps(split.test)
-    arrays = {
-        "imputed": np.where(masked.visible, masked.series.values, fitted.filled)[steps],
-        "truth": masked.series.values[steps],
-        "held_out": masked.held_out[steps],
-        "visible": masked.visible[steps],
-        "time": masked.series.time[steps].to_numpy(),
-    }
-    example = example_arrays(arrays, masked.series.sensors)
-    _write_npz(folder / "example.npz", example)
-    if cell.save_predictions:
-        _write_npz(folder / "predictions.npz", arrays)
-
-
-def _write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
-    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
-
-
-def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    row = {**identity, **result, **software(), "finished": finished}
-    row = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
-    rows.write_row(cell.experiment, row)
-    if row["status"] == "done":
-        log.info(
-            "%s: MAE %.4g %s (window), %.4g (step)",
-            describe(row), row["window_mae"], row["unit"], row["step_mae"],
-        )  # fmt: skip
-    else:
-        log.error("%s: %s: %s", describe(row), row["status"], row["reason"])
-    return row
-
-
-def _failure(error: Exception) -> dict[str, Any]:
-    text = str(error) if isinstance(error, (InputError, NonFiniteLossError)) else repr(error)
-    return {"status": "failed", "reason": text}
-
-
-def _forget_unavailable(cell: Cell) -> None:
-    """Removes the row of an earlier attempt that found no data: this attempt replaces it."""
-    folder = rows.cell_folder(cell.experiment, cell.key(NO_DATA))
-    (folder / "row.json").unlink(missing_ok=True)
-    if folder.is_dir():
-        folder.rmdir()
-
-
-class _EpochReport:
-    """Hands each epoch to the tracker, and every now and then to the log."""
-
-    def __init__(self, what: str, epochs: int, tracker: Tracker):
-        self.what, self.epochs, self.tracker = what, epochs, tracker
-        self._last = time.monotonic()
-
-    def __call__(self, line: Mapping[str, float]) -> None:
-        self.tracker.epoch(line)
-        if time.monotonic() - self._last >= REPORT_SECONDS:
-            self._last = time.monotonic()
-            log.info(
-                "  %s: epoch %d of %d, validation MAE %.4g",
-                self.what, line["epoch"], self.epochs, line["val_mae"],
-            )  # fmt: skip
-
-
-def _as_dict(cell: Cell) -> dict[str, Any]:
-    plain = asdict(cell)
-    return plain | {"data_root": str(cell.data_root), "results_dir": str(cell.results_dir)}
-
-
-@lru_cache(maxsize=2)
-def _load(dataset: str, data_root: Path) -> Series:
-    return load_series(yaml.safe_load(dataset), data_root)

@@ -1,7 +1,5 @@
 """Trains a gradient method with Lightning and scores its test windows."""
 
-import csv
-import io
 import logging
 import sys
 import time
@@ -18,16 +16,14 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from torch import nn
 
-from benchmarks.atomic import write_text_atomically
 from benchmarks.batches import OrderedBatches, SeriesWindows, ShuffledBatches, loader
 from benchmarks.calendar import time_features
 from benchmarks.errors import InputError
+from benchmarks.history import History
 from benchmarks.methods import Setting
 from benchmarks.metrics import ErrorSums, WindowScorer
 from benchmarks.scaling import Scaler, fit_scaler
 from benchmarks.training import ImputationModule, TrainingConfig
-
-HISTORY_FIELDS = ("epoch", "loss", "val_mae", "learning_rate", "seconds")
 
 
 @dataclass(frozen=True)
@@ -62,64 +58,6 @@ class Fitted:
     by_window: ErrorSums
     by_step: ErrorSums
     facts: Mapping[str, Any]
-
-
-class History(pl.Callback):
-    """One line per epoch, kept in the checkpoint and in `history.csv`."""
-
-    def __init__(self, path: Path, report: Callable[[Mapping[str, float]], None]):
-        self.path, self.report = path, report
-        self.lines: list[dict[str, float]] = []
-        self.steps, self.step_seconds = 0, 0.0
-        self._before, self._started = 0.0, time.monotonic()
-        self._batch_started = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Time spent on training and validation, that of earlier launches included."""
-        return self._before + time.monotonic() - self._started
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint carries."""
-        return {
-            "lines": list(self.lines),
-            "steps": self.steps,
-            "step_seconds": self.step_seconds,
-            "seconds": self.seconds,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on where a checkpoint stopped."""
-        self.lines = list(state_dict["lines"])
-        self.steps, self.step_seconds = state_dict["steps"], state_dict["step_seconds"]
-        self._before, self._started = state_dict["seconds"], time.monotonic()
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Starts the clock of a step."""
-        self._batch_started = time.monotonic()
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Stops the clock of a step."""
-        self.steps += 1
-        self.step_seconds += time.monotonic() - self._batch_started
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Notes the epoch and rewrites the file, before the epoch's checkpoint is written."""
-        metrics = trainer.callback_metrics
-        line = {
-            "epoch": trainer.current_epoch + 1,
-            "loss": float(metrics["loss"]),
-            "val_mae": float(metrics["val_mae"]),
-            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
-            "seconds": round(self.seconds, 2),
-        }
-        self.lines.append(line)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, HISTORY_FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.lines)
-        write_text_atomically(self.path, text.getvalue())
-        self.report(line)
 
 
 def fit(

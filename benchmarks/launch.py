@@ -72,7 +72,8 @@ def job(config: DictConfig) -> str:
     Returns:
         The status of its row.
     """
-    from benchmarks.cell import Cell, describe, run_cell
+    from benchmarks.cell import Cell, describe
+    from benchmarks.execute import run_cell
     from benchmarks.fit import TrainerConfig
 
     log_to_stderr()

@@ -22,9 +22,9 @@ def magic(epoch: int, epochs: int) -> float:
 
     As published from 300 epochs on. The published formula has no short form: below 100 epochs its
     cosine stands still, and below 12 it never leaves the warm-up. Here a shorter training warms
-    up for the same share of its epochs, and goes through at least one cosine.
+    up for the same share of its epochs, rounded down, and goes through at least one cosine.
     """
-    warm_up = min(WARM_UP, epochs * WARM_UP / 300)
+    warm_up = min(WARM_UP, epochs * WARM_UP // 300)
     if epoch < warm_up:
         return max(FLOOR, epoch / warm_up)
     progress = (epoch - warm_up) / max(1, epochs - warm_up)

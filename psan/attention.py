@@ -42,7 +42,9 @@ def biased_attention(
     """
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
-    output: Tensor = _SlicedAttention.apply(query, key, value, bias, dropout)
+    output: Tensor = _SlicedAttention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, bias, dropout
+    )
     return output
 
 
