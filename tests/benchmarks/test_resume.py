@@ -15,7 +15,14 @@ RUN = (
     "trainer.batches_per_epoch=6", "trainer.batch_size=4", "model.network.n_layers=1",
     "model.network.d_model=16", "trainer.eval_batch_size=64",
 )  # fmt: skip
-TIMINGS = ("train_seconds", "seconds_per_step", "windows_per_second", "peak_memory_mb", "finished")
+TIMINGS = (
+    "train_seconds",
+    "seconds_per_step",
+    "windows_per_second",
+    "peak_memory_mb",
+    "finished",
+    "git_commit",
+)
 
 
 def only_row(folder: Path) -> dict:
