@@ -1,5 +1,6 @@
 """Runs one cell, or with `-m` a sweep: `python -m benchmarks.run model=psan dataset=simulated`."""
 
+import os
 import sys
 
 
@@ -7,6 +8,9 @@ def main() -> None:
     """Entry point; exits with 0 (all done), 1 or 2 (bad input) or 3 (some cells failed)."""
     from benchmarks.errors import InputError
 
+    # Threads that wait give up their core. By default they spin, and where two processes share
+    # the cores a step takes many times as long. Must be set before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from benchmarks.launch import launch
 
