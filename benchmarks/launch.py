@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 MULTIRUN = frozenset({"-m", "--multirun"})
 
+INFORMATION = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
+"""Flags with which Hydra prints something and runs nothing."""
+
 CELLS = "PSAN_SWEEP_CELLS"
 """Environment variable that tells the workers of a sweep how many cells it has."""
 
@@ -55,7 +58,8 @@ def launch(arguments: Sequence[str]) -> int:
     """
     log_to_stderr()
     arguments = expand_experiment(arguments)
-    require_writable(Path(_value(arguments, "results_dir") or "results"), "results_dir")
+    if not INFORMATION & {argument.partition("=")[0] for argument in arguments}:
+        require_writable(Path(_value(arguments, "results_dir") or "results"), "results_dir")
     os.environ[CELLS] = str(count_cells(arguments))
     sys.argv[1:] = arguments
     started = datetime.now(UTC).isoformat(timespec="seconds")
