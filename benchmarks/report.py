@@ -4,9 +4,6 @@ It reads the experiment's folder under `results/` and nothing else, so that a cl
 every figure again.
 """
 
-import html
-import math
-import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,22 +13,22 @@ from typing import TYPE_CHECKING
 from benchmarks.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from benchmarks.tables import Results
+    from benchmarks.results import Results
 
 USAGE = """\
 usage: python -m benchmarks.report experiment=NAME [results_dir=results] [figures=NAME,...]
+       python -m benchmarks.report experiment=NAME [results_dir=results] table=mae
 
 Writes report.md and figures/ into results_dir/NAME, from the rows that are there.
 
   experiment   folder of the results
   results_dir  where the experiments are (default: results)
-  figures      which figures to draw and show: names, all or none (default: all)
+  figures      which figures to draw and show: names, all or none (default: all);
+               all also deletes the PNG and SVG files of figures/ that it did not draw
+  table        mae: prints the table of errors alone, as Markdown, instead of a report
 """
-DEFAULTS = {"experiment": "", "results_dir": "results", "figures": "all"}
+DEFAULTS = {"experiment": "", "results_dir": "results", "figures": "all", "table": ""}
 TEMPLATE = "report.md.j2"
-MINUS, ABSENT = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(USAGE)
         return
     try:
-        sys.stdout.write(f"{write_report(parse(arguments))}\n")
+        options = parse(arguments)
+        sys.stdout.write(f"{(read_table if options['table'] else write_report)(options)}\n")
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
@@ -51,7 +49,7 @@ def parse(arguments: Iterable[str]) -> dict[str, str]:
     """Options from `key=value` words.
 
     Raises:
-        InputError: an unknown key, or no experiment.
+        InputError: an unknown key or table, options that exclude each other, or no experiment.
     """
     options = dict(DEFAULTS)
     for argument in arguments:
@@ -63,6 +61,10 @@ def parse(arguments: Iterable[str]) -> dict[str, str]:
         options[key] = value
     if not options["experiment"]:
         raise InputError("experiment=NAME is missing; --help says more")
+    if options["table"] not in ("", "mae"):
+        raise InputError(f"table={options['table']} is unknown; choose from mae")
+    if options["table"] and options["figures"] != DEFAULTS["figures"]:
+        raise InputError(f"table={options['table']} draws no figures; leave figures= out")
     return options
 
 
@@ -80,16 +82,31 @@ def find_experiment(results_dir: Path, name: str) -> Path:
     return results_dir / name
 
 
+def read_table(options: Mapping[str, str]) -> str:
+    """The errors of all methods as Markdown.
+
+    Raises:
+        InputError: results that cannot be read.
+    """
+    folder = find_experiment(Path(options["results_dir"]), options["experiment"])
+    from benchmarks.markdown import mae_tables
+    from benchmarks.results import read_results
+
+    return mae_tables(read_results(folder))
+
+
 def write_report(options: Mapping[str, str]) -> Path:
     """Draws the figures, writes `report.md` and returns its path.
+
+    Figures of an earlier report go when all are drawn again.
 
     Raises:
         InputError: results that cannot be read, a folder that cannot be written, an unknown figure.
     """
     folder = find_experiment(Path(options["results_dir"]), options["experiment"])
     from benchmarks.atomic import require_writable, write_text_atomically
-    from benchmarks.figures import FIGURES, draw
-    from benchmarks.tables import read_results
+    from benchmarks.figures import FIGURES, delete_others, draw
+    from benchmarks.results import read_results
 
     require_writable(folder, "results_dir")
     every: dict[str, list[str]] = {"all": list(FIGURES), "none": []}
@@ -105,6 +122,8 @@ def write_report(options: Mapping[str, str]) -> Path:
     given = (f"{key}={options[key]}" for key in DEFAULTS if options[key] != DEFAULTS[key])
     command = shlex.join(["python", "-m", "benchmarks.report", *given])
     write_text_atomically(folder / "report.md", render(results, figures, command))
+    if options["figures"] == "all":
+        delete_others(folder, [stem for drawn in figures.values() for stem, _ in drawn])
     return folder / "report.md"
 
 
@@ -120,7 +139,8 @@ def render(
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from benchmarks import tables
+    from benchmarks import markdown, tables
+    from benchmarks.results import percent
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -129,118 +149,22 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"text": escape, "number": number, "percent": tables.percent}
+    environment.filters |= {
+        "text": markdown.escape,
+        "number": markdown.number,
+        "percent": percent,
+    }
     return environment.get_template(TEMPLATE).render(
         results=results,
         tables=tables,
-        method=method,
-        score_table=score_table,
-        difference_table=difference_table,
+        method=markdown.method,
+        score_table=markdown.score_table,
+        difference_table=markdown.difference_table,
+        footnote=markdown.footnote(results),
         figures=figures,
         report_command=command,
         sweep=sweep_command(results),
     )
-
-
-def score_table(results: "Results", dataset: str, metric: str, scale: float = 1.0) -> str:
-    """Mean and standard deviation of a metric: methods by mean rank, settings across.
-
-    The best is bold, the second underlined; where a method has no score, the table says why.
-    """
-    import numpy as np
-
-    from benchmarks.tables import mean_ranks, settings_of
-
-    every = results.runs[results.runs["dataset"] == dataset]
-    rows = results.of(dataset)
-    scored = (scale * rows[metric]).groupby([rows["model"], rows["setting"]])
-    mean, sd, count = (part.unstack() for part in (scored.mean(), scored.std(), scored.count()))
-    places = mean.rank(method="min").where(mean.notna().sum() > 1, axis=1)
-    ranks = mean_ranks(mean)
-    decimals = _decimals(float(np.nanmin(mean.to_numpy(), initial=np.inf)))
-    settings = settings_of(every)
-    lines = [["method", *settings, "mean rank", "runs"]]
-    for model in [*ranks.index, *(m for m in results.labels if m not in ranks.index)]:
-        if model not in set(every["model"]):
-            continue
-        cells = []
-        for setting in settings:
-            if model in ranks.index and setting in mean and count.loc[model, setting] > 0:
-                text = f"{mean.loc[model, setting]:.{decimals}f}"
-                if count.loc[model, setting] > 1:
-                    text += f" ± {sd.loc[model, setting]:.{decimals}f}"
-                cells.append(_marked(text, places.loc[model, setting]))
-            else:
-                cells.append(_absent(every, model, setting))
-        runs = count.loc[model].dropna() if model in count.index else []
-        rank = f"{ranks.loc[model, 'rank']:.2f}" if model in ranks.index else ABSENT
-        lines.append([method(results, model), *cells, rank, _range(list(runs))])
-    return markdown(lines)
-
-
-def difference_table(results: "Results", dataset: str) -> str:
-    """Error against linear interpolation's, in per cent of it; empty where it was not run."""
-    from benchmarks.tables import REFERENCE, against_reference, mean_ranks, settings_of
-
-    relative = against_reference(results.of(dataset))
-    shares = relative.pivot_table(index="model", columns="setting", values="relative")
-    others = [model for model in mean_ranks(shares).index if model != REFERENCE]
-    settings = [setting for setting in settings_of(results.of(dataset)) if setting in shares]
-    lines = [["method", *settings]]
-    for model in others:
-        cells = [number(100 * shares.loc[model, setting], "+.1f") for setting in settings]
-        lines.append([method(results, model), *cells])
-    return markdown(lines) if others else ""
-
-
-def method(results: "Results", model: str) -> str:
-    """A method's name, with a dagger if it sees more than a window."""
-    in_sample = results.configurations.get(model, {}).get("in_sample")
-    return escape(results.labels[model]) + (" †" if in_sample else "")
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A table whose first line is its header and whose first column is text."""
-    rule = [":--"] + ["--:"] * (len(lines[0]) - 1)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (lines[0], rule, *lines[1:]))
-
-
-def escape(value: object) -> str:
-    """Text that Markdown shows as it is, also in a table."""
-    plain = html.escape(" ".join(str(value).split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", plain)
-
-
-def number(value: float | int, form: str = "") -> str:
-    """A number, to three digits if `form` says nothing else, or a dash where there is none."""
-    if value != value:
-        return ABSENT
-    if not form and 0 < abs(value) < 0.001:
-        return "&lt;0.001"
-    return f"{value:{form or ('.3g' if abs(value) < 100 else ',.0f')}}".replace("-", MINUS)
-
-
-def _decimals(smallest: float) -> int:
-    """Decimals that leave the smallest number of a table three digits, and two at the least."""
-    if not 0 < smallest < math.inf:
-        return 2
-    return min(max(2, 2 - math.floor(math.log10(smallest))), 6)
-
-
-def _marked(text: str, place: float) -> str:
-    return {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(int(place) if place == place else 0, text)
-
-
-def _absent(every: "pd.DataFrame", model: str, setting: str) -> str:
-    """Why a method has no score: the status of its rows, or a dash if there are none."""
-    rows = every[(every["model"] == model) & (every["setting"] == setting)]
-    statuses = sorted(set(rows["status"]))
-    return ", ".join(statuses).replace("_", " ").replace("done", "no score") or ABSENT
-
-
-def _range(counts: Iterable[float | int]) -> str:
-    found = sorted({int(count) for count in counts})
-    return f"{found[0]}" + (f"\N{EN DASH}{found[-1]}" if len(found) > 1 else "") if found else "0"
 
 
 def sweep_command(results: "Results") -> tuple[str, bool]:

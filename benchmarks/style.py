@@ -146,3 +146,8 @@ def grid(panels: int, height: float) -> tuple[Figure, list[Axes]]:
     for unused in axes[panels:]:
         unused.remove()
     return drawn, axes[:panels]
+
+
+def over_all(drawn: Figure, text: str) -> None:
+    """Writes a title above all panels, wrapped to the figure's width."""
+    drawn.suptitle(wrap(text, round(13 * drawn.get_figwidth())), x=0.01, ha="left", fontsize=8.5)

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import style
+from benchmarks import figures, style
 from benchmarks.errors import InputError
 from benchmarks.figures import FIGURES, Drawing, example_figure, figure
-from benchmarks.report import DEFAULTS, difference_table, escape, main, score_table, write_report
+from benchmarks.markdown import difference_table, escape, footnote, score_table
+from benchmarks.report import DEFAULTS, main, write_report
+from benchmarks.results import read_results
 from benchmarks.rows import assemble, cell_folder, write_row
-from benchmarks.tables import read_results
 
 MODELS = {"mean": 8.0, "linear": 2.0, "psan": 1.6, "new_method": 1.8}
 SCORES = {"rmse": 2.0, "mse": 4.0, "mre": 0.05, "mape": 0.1, "mape_left_out": 0.01}
@@ -141,12 +142,14 @@ def test_bad_input_is_one_line_and_exit_code_2(experiment: Path) -> None:
     [
         (
             ["experiment=small", "resultdir=x"],
-            "key=value with experiment, results_dir, figures",
+            "key=value with experiment, results_dir, figures, table",
         ),
         (["small"], "'small' is unknown"),
         (["experiment="], "has no value"),
         ([], "experiment=NAME is missing"),
         (["experiment=small", "figures=rate_curve,pie"], "choose from rate_curve, examples"),
+        (["experiment=small", "table=mse"], "table=mse is unknown; choose from mae"),
+        (["experiment=small", "table=mae", "figures=none"], "leave figures= out"),
     ],
 )
 def test_wrong_arguments_name_the_valid_ones(
@@ -227,6 +230,28 @@ def test_differences_to_linear_interpolation_are_in_per_cent(experiment: Path) -
     assert lines[2].startswith("| Psan | −19.5 |")
 
 
+def test_the_dagger_is_explained_with_the_window(experiment: Path) -> None:
+    assert footnote(read_results(experiment)) == ""
+    key = str(row("linear", 0.25, None, "roads")["key"])
+    config = cell_folder(experiment, key) / "config.yaml"
+    config.write_text("model:\n  in_sample: true\n")
+    text = report(experiment, figures="none")
+    assert "| Linear † | closed form |" in text
+    assert "they also see visible readings outside the 24-step window that the learned" in text
+
+
+def test_the_table_of_errors_is_printed_alone(
+    experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["experiment=small", f"results_dir={experiment.parent}", "table=mae"])
+    printed = capsys.readouterr().out
+    for dataset in ("roads", "streets"):
+        caption = f"Slice of {dataset.upper()}: the last 30 % of the period"
+        table = score_table(read_results(experiment), dataset, "window_mae")
+        assert f"MAE in mph, **window** convention. {caption}.\n\n{table}\n" in printed
+    assert not (experiment / "report.md").exists()
+
+
 def only(change: Callable[[dict[str, object]], dict[str, object]]) -> Callable[[Path], None]:
     def build(folder: Path) -> None:
         write_cell(folder, change(row("psan", 0.25, 42, "roads")), artifacts=False)
@@ -280,6 +305,29 @@ def test_a_new_figure_appears_by_itself(experiment: Path, monkeypatch: pytest.Mo
     assert "### Nothing at all" in text
     assert "![Nothing at all: blank](figures/blank.png)" in text
     assert "rate_curve" not in text
+
+
+def test_every_module_of_the_figures_is_imported_with_them() -> None:
+    folder = Path(figures.__file__).parent
+    decorated = {path.stem for path in folder.glob("*.py") if "\n@figure(" in path.read_text()}
+    imported = {registered.maker.__module__.rpartition(".")[2] for registered in FIGURES.values()}
+    assert decorated == imported
+    assert list(FIGURES) == ["rate_curve", "examples", "learning_curves"]
+
+
+def test_figures_of_an_earlier_report_go_when_all_are_drawn(experiment: Path) -> None:
+    for path in experiment.glob("cells/*/*"):  # leaves the rate curve alone, to save time
+        if path.name in ("example.npz", "history.csv"):
+            path.unlink()
+    folder = experiment / "figures"
+    folder.mkdir()
+    for name in ("examples_bridges_block.png", "examples_bridges_block.svg", "notes.txt"):
+        (folder / name).touch()
+    report(experiment, figures="rate_curve")
+    assert (folder / "examples_bridges_block.png").exists()
+    report(experiment)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"rate_curve.png", "rate_curve.svg", "notes.txt"}
 
 
 def test_no_figure_is_drawn_where_none_is_asked_for(experiment: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks import tables
 from benchmarks.errors import InputError
+from benchmarks.results import Results, mean_ranks, read_results
 from benchmarks.rows import assemble, write_row
-from benchmarks.tables import Results, read_results
 
 NUMBER = iter(range(10**6))
 
@@ -44,11 +44,11 @@ def test_mean_rank_is_the_mean_of_the_places_and_gaps_come_last() -> None:
     table = pd.DataFrame(
         {"a": [1.0, 2.0, 3.0], "b": [2.0, 1.0, 3.0], "c": [2.0, 1.0, np.nan]}, list("xyz")
     )
-    ranks = tables.mean_ranks(table)
+    ranks = mean_ranks(table)
     assert list(ranks.index) == ["y", "x", "z"]
     assert ranks["rank"].to_dict() == pytest.approx({"x": 5 / 3, "y": 4 / 3, "z": 3.0})
     best_but_absent = pd.DataFrame({"a": [1.0, 2.0], "b": [np.nan, 2.0]}, list("xy"))
-    assert list(tables.mean_ranks(best_but_absent).index) == ["y", "x"]
+    assert list(mean_ranks(best_but_absent).index) == ["y", "x"]
 
 
 def test_a_run_is_compared_with_linear_interpolation_under_its_own_mask(tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""Training: batches from one copy of the series, whitening, NaN losses, early stopping."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_series import SENSORS, WINDOW, small_setting
+from torch import Tensor, nn
+
+from benchmarks.batches import OrderedBatches, ShuffledBatches, loader
+from benchmarks.closed_form import impute
+from benchmarks.errors import InputError
+from benchmarks.fit import Fitted, TrainerConfig, fit, prepare
+from benchmarks.masks import MaskedSeries
+from benchmarks.methods import Setting
+from benchmarks.training import NonFiniteLossError, TrainingConfig, whiten
+
+TRAINER = TrainerConfig(
+    max_epochs=30, batches_per_epoch=2, batch_size=None, validation_stride=1, eval_batch_size=16,
+    precision="32-true", accelerator="cpu", threads=1, progress=False,
+)  # fmt: skip
+
+
+class Constant(nn.Module):
+    """Predicts one learned number for every entry."""
+
+    def __init__(self, start: float = 0.0, learn: bool = True):
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(start))
+        self.learn = learn
+
+    def forward(self, x: Tensor, observed: Tensor, time_features: Tensor) -> Tensor:
+        return torch.zeros_like(x) + (self.value if self.learn else 0 * self.value)
+
+
+def run(
+    network: nn.Module, folder: Path, setting: Setting | None = None, **training: Any
+) -> Fitted:
+    config = TrainingConfig(**({"batch_size": 8, "learning_rate": 0.1} | training))
+    return fit(network, config, setting or small_setting(), TRAINER, folder, lambda line: None)
+
+
+def test_a_constant_learns_what_a_constant_can(tmp_path: Path) -> None:
+    setting = small_setting()
+    fitted = run(Constant(start=2.0), tmp_path, setting)
+    steps = setting.split.steps(setting.split.test)
+    truth = setting.masked.series.values[steps][setting.masked.held_out[steps]]
+    best = np.abs(truth - np.median(truth)).mean()
+    assert best <= fitted.by_step.scores()["mae"] < 1.3 * best
+    assert np.isnan(fitted.filled[: steps.start]).all()
+    assert np.isfinite(fitted.filled[steps]).all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_with_its_place(tmp_path: Path, bad: float) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"epoch 1, batch 1.*learning_rate"):
+        run(Constant(start=bad), tmp_path)
+
+
+def test_training_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
+    fitted = run(Constant(learn=False), tmp_path, patience=3)
+    assert fitted.facts["epochs"] == 4
+    assert fitted.facts["best_epoch"] == 1
+
+
+def test_a_mask_that_hides_nothing_to_score_is_refused(tmp_path: Path) -> None:
+    setting = small_setting()
+    nothing = MaskedSeries(setting.masked.series, np.zeros_like(setting.masked.drawn))
+    empty = dataclasses.replace(setting, masked=nothing)
+    with pytest.raises(InputError, match="no reading in the validation windows"):
+        run(Constant(), tmp_path, empty)
+    with pytest.raises(InputError, match="no reading in the validation windows"):
+        impute(Constant, empty)
+
+
+def test_batches_are_windows_of_one_copy_with_nothing_hidden_in_it() -> None:
+    setting = small_setting(time_features="day")
+    _, windows = prepare(setting, "global")
+    batch = windows[[3, 50]]
+    assert batch.x.shape == (2, WINDOW, SENSORS, 1)
+    for i, start in enumerate((3, 50)):
+        steps = slice(start, start + WINDOW)
+        assert torch.equal(batch.x[i], windows.x[steps])
+        assert torch.equal(batch.visible[i], windows.visible[steps])
+        assert torch.equal(batch.time_features[i], windows.time_features[steps])
+    assert (batch.x[~batch.visible] == 0).all()
+    assert not (windows.visible[..., 0].numpy() & setting.masked.drawn).any()
+
+
+def test_shuffled_batches_are_a_function_of_seed_and_epoch() -> None:
+    def epoch(seed: int, number: int) -> list[list[int]]:
+        batches = ShuffledBatches(range(10, 60), 8, 100, seed)
+        batches.set_epoch(number)
+        return list(batches)
+
+    first = epoch(1, 0)
+    assert [len(batch) for batch in first] == [8] * 6  # the last two windows are dropped
+    assert len({start for batch in first for start in batch}) == 48
+    assert {start for batch in first for start in batch} <= set(range(10, 60))
+    assert epoch(1, 0) == first
+    assert epoch(1, 1) != first
+    assert epoch(2, 0) != first
+    assert len(list(ShuffledBatches(range(5), 8, 100, 0))) == 1
+    assert len(list(ShuffledBatches(range(50), 8, 3, 0))) == 3
+
+
+def test_ordered_batches_cover_every_window_once() -> None:
+    _, windows = prepare(small_setting(), "global")
+    batches = OrderedBatches(range(7, 60)[::3], 4)
+    starts = [s for batch in loader(windows, batches, pin=False) for s in batch.starts.tolist()]
+    assert starts == list(range(7, 60, 3))
+    assert len(batches) == 5
+
+
+def test_whitening_hides_the_stated_share_of_visible_entries_only() -> None:
+    torch.manual_seed(0)
+    visible = torch.rand(600, 24, 10, 1) < 0.7
+    observed = whiten(visible, [0.2, 0.8])
+    assert not (observed & ~visible).any()
+    kept = observed.sum((1, 2, 3)) / visible.sum((1, 2, 3))
+    low, high = kept[kept > 0.5], kept[kept < 0.5]
+    assert float(low.mean()) == pytest.approx(0.8, abs=0.01)
+    assert float(high.mean()) == pytest.approx(0.2, abs=0.01)
+    assert 0.4 < len(low) / 600 < 0.6
