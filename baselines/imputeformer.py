@@ -17,6 +17,8 @@ on the batch; and the spatial attention has an output map that is never used
 (`attn_layers_s.*.attn.out_proj`, no gradient), kept so that published weights load.
 """
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -142,6 +144,12 @@ class ImputeFormer(nn.Module):
         dropout: dropout of the temporal layers.
         fourier_weight: weight of the Fourier term in the loss.
     """
+
+    UNUSED_PARAMETERS: ClassVar = (
+        "attn.out_proj.weight",
+        "attn.out_proj.bias",
+    )
+    """Ends of the names of published parameters that nothing uses."""
 
     def __init__(
         self,

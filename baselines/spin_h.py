@@ -11,6 +11,8 @@ table of positions is no part of the state. As published, `encoder.*.lin_alpha_z
 unless `update_z_cross`, and without it the first `eta` layers differ from the others in nothing.
 """
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -160,6 +162,15 @@ class SPINH(LayerwiseImputer):
     """
 
     edge_index: Tensor
+
+    UNUSED_PARAMETERS: ClassVar = (
+        "lin_alpha_z.weight",
+        "4.z_skip.weight",
+        "4.z_skip.bias",
+        "4.z_norm.weight",
+        "4.z_norm.bias",
+    )
+    """Ends of the names of published parameters without a gradient in the default configuration."""
 
     def __init__(
         self,

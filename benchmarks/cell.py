@@ -33,6 +33,22 @@ class Cell:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
                 raise InputError(f"{name}={value} must be a whole number from 0 on")
+        if not isinstance(self.window, int) or self.window < 2:
+            raise InputError(f"window={self.window} must be a whole number of at least 2 steps")
+        self._check_rate()
+
+    def _check_rate(self) -> None:
+        """A rate is a number that the mask's generator takes, or is not there at all."""
+        rate = self.mask["rate"]
+        if "rate" not in self.mask["generator"]:
+            if rate is not None:
+                own = {k: v for k, v in self.mask["generator"].items() if k != "_target_"}
+                raise InputError(
+                    f"mask={self.mask['name']} has no rate (mask.rate={rate}); it is set by "
+                    + ", ".join(f"mask.generator.{name}={value}" for name, value in own.items())
+                )
+        elif not isinstance(rate, (int, float)) or not 0 < rate < 1:
+            raise InputError(f"mask.rate={rate} must lie between 0 and 1, both excluded")
 
     @property
     def experiment(self) -> Path:
@@ -50,7 +66,7 @@ class Cell:
     def key(self, fingerprint: str) -> str:
         """The run key: only what determines the result is in it, so neither paths nor device."""
         training = self.training
-        budget = asdict(self.trainer)
+        budget = asdict(self.trainer) | {"precision": self.trainer.resolved_precision()}
         for name in ("batch_size", "eval_batch_size", "accelerator", "threads", "progress"):
             del budget[name]
         return run_key(
@@ -96,9 +112,9 @@ class Cell:
         }
 
     def plain(self) -> dict[str, Any]:
-        """The configuration as plain values, for files and the tracker."""
-        paths = {"data_root": str(self.data_root), "results_dir": str(self.results_dir)}
-        return asdict(self) | paths
+        """What was run, as plain values: without paths, and without the store's address."""
+        local = ("data_root", "results_dir", "tracking", "save_predictions")
+        return {name: value for name, value in asdict(self).items() if name not in local}
 
 
 def describe(row: Mapping[str, Any]) -> str:

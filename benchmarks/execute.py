@@ -1,6 +1,7 @@
 """Runs one cell, from its configuration to its result row."""
 
 import logging
+import shutil
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock
 from hydra.utils import instantiate
 
 from benchmarks import rows
@@ -54,17 +56,28 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     """
     try:
         series = _load(yaml.safe_dump(dict(cell.dataset)), cell.data_root)
-    except InputError as error:
+    except Exception as error:
+        if not isinstance(error, InputError):
+            log.exception("%s could not be loaded", cell.dataset["name"])
         key = cell.key(NO_DATA)
         return _record(cell, cell.identity(key, NO_DATA), _failure(error))
     key = cell.key(series.fingerprint)
     identity = cell.identity(key, series.fingerprint) | {"simulated": series.simulated}
+    folder = rows.cell_folder(cell.experiment, key)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "cell.lock"):  # a second process waits, then finds it done
+        return _run_once(cell, series, identity, folder)
+
+
+def _run_once(
+    cell: Cell, series: Series, identity: Mapping[str, Any], folder: Path
+) -> dict[str, Any]:
+    key = identity["key"]
     done = rows.read_row(cell.experiment, key)
     if done and done["status"] == "done":
         log.info("%s: done before (%s)", describe(identity), key)
         return done
     _forget_unavailable(cell)
-    folder = rows.cell_folder(cell.experiment, key)
     write_text_atomically(folder / "config.yaml", yaml.safe_dump(cell.plain(), sort_keys=False))
     tracker = Tracker(cell.tracking, cell.name, identity, cell.plain())
     try:
@@ -89,6 +102,7 @@ def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict
     keep_freed_memory()
     reset_peak_memory()
     training = cell.training
+    on_gpu = training is not None and cell.trainer.on_gpu
     if training is None:
         fitted = impute(method, setting)
     else:
@@ -104,8 +118,8 @@ def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict
         **{f"step_{name}": value for name, value in fitted.by_step.scores().items()},
         "scored_entries": int(fitted.by_step.count),
         **fitted.facts,
-        "peak_memory_mb": peak_memory_mb(),
-        "device": device_name(cell.trainer.accelerator),
+        "peak_memory_mb": peak_memory_mb(on_gpu),
+        "device": device_name(on_gpu),
         "threads": torch.get_num_threads(),
     }
 
@@ -156,15 +170,14 @@ def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) 
 
 def _failure(error: Exception) -> dict[str, Any]:
     text = str(error) if isinstance(error, (InputError, NonFiniteLossError)) else repr(error)
-    return {"status": "failed", "reason": text}
+    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return {"status": "out_of_memory" if memory else "failed", "reason": text}
 
 
 def _forget_unavailable(cell: Cell) -> None:
     """Removes the row of an earlier attempt that found no data: this attempt replaces it."""
     folder = rows.cell_folder(cell.experiment, cell.key(NO_DATA))
-    (folder / "row.json").unlink(missing_ok=True)
-    if folder.is_dir():
-        folder.rmdir()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class _EpochReport:

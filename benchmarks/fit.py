@@ -23,7 +23,13 @@ from benchmarks.history import History
 from benchmarks.methods import Setting
 from benchmarks.metrics import ErrorSums, WindowScorer
 from benchmarks.scaling import Scaler, fit_scaler
-from benchmarks.training import ImputationModule, TrainingConfig
+from benchmarks.training import ImputationModule, NonFiniteLossError, TrainingConfig
+
+CHOICES = {
+    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true"),
+    "accelerator": ("auto", "cpu", "gpu"),
+}
+"""Values of `trainer.precision` and `trainer.accelerator`."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,25 @@ class TrainerConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"trainer.{name}={value} must be at least 1, or null")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"trainer.{name}={getattr(self, name)} is unknown; choose from "
+                    + ", ".join(choices)
+                )
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU is there and may be used."""
+        return self.accelerator != "cpu" and torch.cuda.is_available()
+
+    def resolved_precision(self) -> str:
+        """What "auto" stands for on this machine; it is part of the run key."""
+        if self.precision != "auto":
+            return self.precision
+        if not self.on_gpu:
+            return "32-true"
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
 
 @dataclass(frozen=True)
@@ -83,7 +108,7 @@ def fit(
 
     Raises:
         InputError: nothing is hidden in the validation or the test windows.
-        NonFiniteLossError: the loss became NaN or infinite.
+        NonFiniteLossError: a loss, a validation error or a prediction is NaN or infinite.
     """
     masked, split = setting.masked, setting.split
     require_hidden(setting)
@@ -96,7 +121,8 @@ def fit(
     at_epoch_end: Any = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     best = ModelCheckpoint(folder, "best", monitor="val_mae", **at_epoch_end)
     last = ModelCheckpoint(folder, "last", **at_epoch_end)  # after best: it carries best's state
-    trainer = _trainer(trainer_config, config, [history, best, last])
+    stop = EarlyStopping("val_mae", patience=config.patience, check_finite=False)
+    trainer = _trainer(trainer_config, config, [history, stop, best, last])
     pin = trainer.strategy.root_device.type == "cuda"
     batches = ShuffledBatches(
         split.train, config.batch_size, trainer_config.batches_per_epoch, setting.seed
@@ -106,20 +132,24 @@ def fit(
     )
     resume = folder / "last.ckpt"
     with _quiet():
-        trainer.fit(
-            module,
-            loader(windows, batches, pin),
-            loader(windows, validation, pin),
-            ckpt_path=resume if resume.exists() else None,
-            weights_only=True,
-        )
+        if not _ended_before(resume, history, stop):
+            trainer.fit(
+                module,
+                loader(windows, batches, pin),
+                loader(windows, validation, pin),
+                ckpt_path=resume if resume.exists() else None,
+                weights_only=True,
+            )
         checkpoint = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
         module.load_state_dict(checkpoint["state_dict"])
         started = time.monotonic()
         test = OrderedBatches(split.test, trainer_config.eval_batch_size)
         trainer.test(module, loader(windows, test, pin), verbose=False)
+    if not np.isfinite(scorer.by_window.absolute):
+        raise NonFiniteLossError("the predictions for the test windows are not all finite")
     vals = [line["val_mae"] for line in history.lines]
     facts = {
+        "precision": trainer_config.resolved_precision(),
         "n_params": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "epochs": len(vals),
         "best_epoch": int(np.argmin(vals)) + 1,
@@ -130,6 +160,17 @@ def fit(
         "windows_per_second": round(len(split.test) / (time.monotonic() - started), 2),
     }
     return Fitted(scorer.filled(), scorer.by_window, scorer.by_step(), facts)
+
+
+def _ended_before(last: Path, history: History, stop: EarlyStopping) -> bool:
+    """Whether early stopping ended the training in an earlier launch; its history is restored."""
+    if not last.exists():
+        return False
+    states = torch.load(last, weights_only=True, map_location="cpu")["callbacks"]
+    if states[stop.state_key]["wait_count"] < stop.patience:
+        return False
+    history.load_state_dict(states[history.state_key])
+    return True
 
 
 def require_hidden(setting: Setting) -> None:
@@ -163,13 +204,13 @@ def _trainer(
 ) -> pl.Trainer:
     if trainer_config.threads is not None:
         torch.set_num_threads(trainer_config.threads)
-    callbacks = [*callbacks, EarlyStopping("val_mae", patience=config.patience)]
     show = trainer_config.progress and sys.stderr.isatty()
+    precision: Any = trainer_config.resolved_precision()
     with _quiet():
         return pl.Trainer(
             accelerator=trainer_config.accelerator,
             devices=1,
-            precision=_precision(trainer_config.precision),
+            precision=precision,
             max_epochs=trainer_config.max_epochs,
             gradient_clip_val=config.gradient_clip,
             callbacks=[*callbacks, RichProgressBar(leave=False)] if show else callbacks,
@@ -180,14 +221,6 @@ def _trainer(
         )
 
 
-def _precision(name: str) -> Any:
-    if name != "auto":
-        return name
-    if not torch.cuda.is_available():
-        return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silences what Lightning says about choices that were made on purpose."""
@@ -196,5 +229,7 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        yield
-    logger.setLevel(before)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)

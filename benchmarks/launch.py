@@ -92,7 +92,7 @@ def job(config: DictConfig) -> str:
         if total > 1:
             log.info("[%d/%d] %s", number + 1, total, describe(cell.identity("", "")))
         return str(run_cell(cell)["status"])
-    except InputError as error:
+    except (InputError, TypeError) as error:  # TypeError: a key that no option has
         raise CompactHydraException(f"error: {error}") from error
 
 

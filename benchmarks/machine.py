@@ -53,11 +53,9 @@ def git_commit() -> str:
         return ""
 
 
-def device_name(accelerator: str) -> str:
-    """The accelerator's name, or "cpu"."""
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return "cpu"
+def device_name(on_gpu: bool) -> str:
+    """The GPU's name, or "cpu"."""
+    return torch.cuda.get_device_name() if on_gpu else "cpu"
 
 
 def reset_peak_memory() -> None:
@@ -70,9 +68,9 @@ def reset_peak_memory() -> None:
         return
 
 
-def peak_memory_mb() -> float:
-    """Peak memory since the last reset: of the GPU if there is one, else of the process."""
-    if torch.cuda.is_available():
+def peak_memory_mb(on_gpu: bool) -> float:
+    """Peak memory since the last reset, of the GPU or of the process."""
+    if on_gpu:
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
     try:
         status = Path("/proc/self/status").read_text()

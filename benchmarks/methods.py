@@ -23,7 +23,7 @@ class NeedNotMetError(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """All that a method may be built from; nothing hidden is in it."""
+    """What a method is built from; it gets only what `NEEDS` takes out of it, nothing hidden."""
 
     masked: MaskedSeries
     split: Split
@@ -62,6 +62,11 @@ def build(model: Mapping[str, Any], setting: Setting) -> Any:
     """
     if model["kind"] not in KINDS:
         raise InputError(f"model.kind={model['kind']!r} is unknown; choose from {', '.join(KINDS)}")
+    if (model["kind"] == "gradient") != ("training" in model):
+        raise InputError(
+            f"model={model['name']}: `training` belongs to kind gradient and to no other; it is "
+            f"{'there' if 'training' in model else 'missing'} with kind {model['kind']}"
+        )
     unknown = sorted(set(model["needs"]) - set(NEEDS))
     if unknown:
         raise InputError(f"model.needs has {', '.join(unknown)}; choose from {', '.join(NEEDS)}")

@@ -11,11 +11,13 @@ def main() -> None:
     # Threads that wait give up their core. By default they spin, and where two processes share
     # the cores a step takes many times as long. Must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from hydra.errors import HydraException
+
     try:
         from benchmarks.launch import launch
 
         sys.exit(launch(sys.argv[1:]))
-    except InputError as error:
+    except (InputError, HydraException) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
 

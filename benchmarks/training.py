@@ -1,5 +1,6 @@
 """Training and inference of every gradient method: one Lightning module for all."""
 
+import math
 from dataclasses import dataclass, field
 
 import pytorch_lightning as pl
@@ -15,7 +16,7 @@ from benchmarks.schedules import schedule
 
 
 class NonFiniteLossError(RuntimeError):
-    """The training loss became NaN or infinite."""
+    """A loss, a validation error or a prediction became NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,19 @@ class ImputationModule(pl.LightningModule):
         )
 
     def on_validation_epoch_end(self) -> None:
-        """MAE over all validation windows, in original units, "window" convention."""
+        """MAE over the validation windows, in original units, "window" convention.
+
+        Raises:
+            NonFiniteLossError: it is NaN or infinite.
+        """
         scores = self.validation_sums.scores()
         self.validation_sums = ErrorSums()
+        if not math.isfinite(scores["mae"]):
+            raise NonFiniteLossError(
+                f"the validation error became {scores['mae']} in epoch {self.current_epoch + 1}: "
+                "the predictions are not finite, or no hidden reading is in the validation windows "
+                "that trainer.validation_stride leaves"
+            )
         self.log("val_mae", scores["mae"], prog_bar=True)
 
     def test_step(self, batch: Batch) -> None:
@@ -156,5 +167,5 @@ def training_loss(
         loss: Tensor = own(x, observed, time_features, target, visible)
         return loss
     whitened = visible & ~observed
-    error = (network(x, observed, time_features) - target).abs()
-    return torch.where(whitened, error, 0.0).sum() / whitened.sum().clamp(min=1)
+    error = torch.where(whitened, network(x, observed, time_features) - target, 0.0)
+    return error.abs().sum() / whitened.sum().clamp(min=1)

@@ -36,6 +36,13 @@ class Constant(nn.Module):
         return torch.zeros_like(x) + (self.value if self.learn else 0 * self.value)
 
 
+class Zeros:
+    """Fills with zeros."""
+
+    def impute(self, values: np.ndarray, visible: np.ndarray) -> np.ndarray:
+        return np.where(visible, values, 0)
+
+
 def run(
     network: nn.Module, folder: Path, setting: Setting | None = None, **training: Any
 ) -> Fitted:
@@ -73,7 +80,16 @@ def test_a_mask_that_hides_nothing_to_score_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no reading in the validation windows"):
         run(Constant(), tmp_path, empty)
     with pytest.raises(InputError, match="no reading in the validation windows"):
-        impute(Constant, empty)
+        impute(Zeros(), empty)
+
+
+def test_a_training_that_had_stopped_early_is_only_scored_again(tmp_path: Path) -> None:
+    first = run(Constant(learn=False), tmp_path, patience=3)
+    before = (tmp_path / "last.ckpt").read_bytes()
+    again = run(Constant(learn=False), tmp_path, patience=3)
+    assert again.facts["epochs"] == first.facts["epochs"] == 4
+    assert again.by_step == first.by_step
+    assert (tmp_path / "last.ckpt").read_bytes() == before
 
 
 def test_batches_are_windows_of_one_copy_with_nothing_hidden_in_it() -> None:
