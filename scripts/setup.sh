@@ -4,9 +4,15 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [ ! -x .venv/bin/python ]; then
-    python=${PYTHON:-$(command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3 || true)}
-    if ! "${python:-false}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        echo "error: Python 3.11 or newer is needed; set PYTHON to one (found: ${python:-none})" >&2
+    python=
+    for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13 python3.14}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            python=$candidate
+            break
+        fi
+    done
+    if [ -z "$python" ]; then
+        echo "error: Python 3.11 or newer is needed; set PYTHON to one (tried: ${PYTHON:-python3 and python3.11 to 3.14})" >&2
         exit 1
     fi
     echo "making .venv with $python"
