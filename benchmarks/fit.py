@@ -145,7 +145,7 @@ def fit(
         started = time.monotonic()
         test = OrderedBatches(split.test, trainer_config.eval_batch_size)
         trainer.test(module, loader(windows, test, pin), verbose=False)
-    if not np.isfinite(scorer.by_window.absolute):
+    if not np.isfinite(scorer.filled()[scorer.covered]).all():
         raise NonFiniteLossError("the predictions for the test windows are not all finite")
     vals = [line["val_mae"] for line in history.lines]
     facts = {
