@@ -3,5 +3,7 @@
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 
-python -m benchmarks.run -m experiment=demo "$@"
+# two cells at a time, one core each
+python -m benchmarks.run -m experiment=demo \
+    hydra/launcher=joblib hydra.launcher.n_jobs=2 trainer.threads=1 "$@"
 python -m benchmarks.report experiment=demo
