@@ -117,8 +117,8 @@ def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict
         **{f"window_{name}": value for name, value in fitted.by_window.scores().items()},
         **{f"step_{name}": value for name, value in fitted.by_step.scores().items()},
         "scored_entries": int(fitted.by_step.count),
-        **fitted.facts,
         "peak_memory_mb": peak_memory_mb(on_gpu),
+        **fitted.facts,  # a training knows its peak over all launches
         "device": device_name(on_gpu),
         "threads": torch.get_num_threads(),
     }

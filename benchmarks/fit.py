@@ -158,6 +158,7 @@ def fit(
         "train_seconds": round(history.seconds, 2),
         "seconds_per_step": round(history.step_seconds / max(history.steps, 1), 5),
         "windows_per_second": round(len(split.test) / (time.monotonic() - started), 2),
+        "peak_memory_mb": history.peak_memory_mb,
     }
     return Fitted(scorer.filled(), scorer.by_window, scorer.by_step(), facts)
 

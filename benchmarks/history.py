@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from benchmarks.atomic import write_text_atomically
+from benchmarks.machine import peak_memory_mb
 
 FIELDS = ("epoch", "loss", "val_mae", "learning_rate", "seconds")
 """Columns of `history.csv`: `loss` is scaled, `val_mae` in original units, "window" convention."""
@@ -24,11 +25,17 @@ class History(pl.Callback):
         self.steps, self.step_seconds = 0, 0.0
         self._before, self._started = 0.0, time.monotonic()
         self._batch_started = 0.0
+        self._peak_before, self._on_gpu = 0.0, False
 
     @property
     def seconds(self) -> float:
         """Time spent on training and validation, that of earlier launches included."""
         return self._before + time.monotonic() - self._started
+
+    @property
+    def peak_memory_mb(self) -> float:
+        """Peak memory, that of earlier launches included."""
+        return max(self._peak_before, peak_memory_mb(self._on_gpu))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint carries."""
@@ -37,6 +44,7 @@ class History(pl.Callback):
             "steps": self.steps,
             "step_seconds": self.step_seconds,
             "seconds": self.seconds,
+            "peak_memory_mb": self.peak_memory_mb,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -44,6 +52,11 @@ class History(pl.Callback):
         self.lines = list(state_dict["lines"])
         self.steps, self.step_seconds = state_dict["steps"], state_dict["step_seconds"]
         self._before, self._started = state_dict["seconds"], time.monotonic()
+        self._peak_before = state_dict["peak_memory_mb"]
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Notes whose memory counts."""
+        self._on_gpu = trainer.strategy.root_device.type == "cuda"
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Starts the clock of a step."""
