@@ -2,9 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from benchmarks.errors import InputError
 
@@ -28,6 +30,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """Writes UTF-8 text in one step."""
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_npz_atomically(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes a compressed `.npz` in one step."""
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def require_writable(folder: Path, option: str) -> None:

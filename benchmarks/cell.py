@@ -9,6 +9,10 @@ from benchmarks.errors import InputError
 from benchmarks.fit import TrainerConfig
 from benchmarks.rows import run_key
 from benchmarks.training import TrainingConfig
+from benchmarks.windowed import WindowedTraining
+
+PROTOCOLS = ("grin", "calibrated")
+"""How a mask can be drawn: by the published generator, or so that the rate is met."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Cell:
     model: Mapping[str, Any]
     trainer: TrainerConfig
     tracking: Mapping[str, Any]
+    protocol: str | None
     window: int
     seed: int
     mask_seed: int
@@ -35,20 +40,40 @@ class Cell:
                 raise InputError(f"{name}={value} must be a whole number from 0 on")
         if not isinstance(self.window, int) or self.window < 2:
             raise InputError(f"window={self.window} must be a whole number of at least 2 steps")
-        self._check_rate()
+        self._check_protocol()
 
-    def _check_rate(self) -> None:
-        """A rate is a number that the mask's generator takes, or is not there at all."""
-        rate = self.mask["rate"]
-        if "rate" not in self.mask["generator"]:
+    def _check_protocol(self) -> None:
+        """The mask has the protocol that is asked for, and it takes a rate or has none."""
+        name, rate = self.mask["name"], self.mask["rate"]
+        choices = [protocol for protocol in PROTOCOLS if protocol in self.mask]
+        if self.protocol is not None and self.protocol not in choices:
+            raise InputError(
+                f"protocol={self.protocol} is unknown to mask={name}; choose from "
+                + ", ".join(choices)
+            )
+        if "rate" not in self.generator:
             if rate is not None:
-                own = {k: v for k, v in self.mask["generator"].items() if k != "_target_"}
+                own = {k: v for k, v in self.generator.items() if k != "_target_"}
                 raise InputError(
-                    f"mask={self.mask['name']} has no rate (mask.rate={rate}); it is set by "
-                    + ", ".join(f"mask.generator.{name}={value}" for name, value in own.items())
+                    f"mask={name} has no rate under protocol={self.resolved_protocol} "
+                    f"(mask.rate={rate}); it is set by "
+                    + ", ".join(
+                        f"mask.{self.resolved_protocol}.{key}={value}" for key, value in own.items()
+                    )
                 )
         elif not isinstance(rate, (int, float)) or not 0 < rate < 1:
             raise InputError(f"mask.rate={rate} must lie between 0 and 1, both excluded")
+
+    @property
+    def resolved_protocol(self) -> str:
+        """The protocol asked for, or the first that the mask has."""
+        return self.protocol or next(name for name in PROTOCOLS if name in self.mask)
+
+    @property
+    def generator(self) -> Mapping[str, Any]:
+        """What draws the mask."""
+        generator: Mapping[str, Any] = self.mask[self.resolved_protocol]
+        return generator
 
     @property
     def experiment(self) -> Path:
@@ -56,11 +81,12 @@ class Cell:
         return self.results_dir / self.name
 
     @property
-    def training(self) -> TrainingConfig | None:
-        """How a gradient method is trained; None for a closed form."""
+    def training(self) -> TrainingConfig | WindowedTraining | None:
+        """How a gradient or windowed method is trained; None for a closed form."""
         if "training" not in self.model:
             return None
-        own = TrainingConfig(**self.model["training"])
+        kind = WindowedTraining if self.model["kind"] == "windowed" else TrainingConfig
+        own = kind(**self.model["training"])
         return replace(own, batch_size=self.trainer.batch_size or own.batch_size)
 
     def key(self, fingerprint: str) -> str:
@@ -73,7 +99,12 @@ class Cell:
             {
                 "dataset": [self.dataset["name"], fingerprint],
                 "graph": self.dataset["graph"] if "adjacency" in self.model["needs"] else None,
-                "mask": self.mask,
+                "mask": {
+                    "name": self.mask["name"],
+                    "protocol": self.resolved_protocol,
+                    "rate": self.mask["rate"],
+                    "generator": self.generator,
+                },
                 "mask_seed": self.mask_seed,
                 "window": self.window,
                 "network": self.model["network"],
@@ -103,7 +134,7 @@ class Cell:
             "unit": self.dataset["unit"],
             "pattern": self.mask["name"],
             "rate": self.mask["rate"],
-            "protocol": self.mask["protocol"],
+            "protocol": self.resolved_protocol,
             "window": self.window,
             "mask_seed": self.mask_seed,
             "seed": None if self.model["deterministic"] else self.seed,
@@ -114,11 +145,17 @@ class Cell:
     def plain(self) -> dict[str, Any]:
         """What was run, as plain values: without paths, and without the store's address."""
         local = ("data_root", "results_dir", "tracking", "save_predictions")
-        return {name: value for name, value in asdict(self).items() if name not in local}
+        what = asdict(self) | {"protocol": self.resolved_protocol}
+        return {name: value for name, value in what.items() if name not in local}
 
 
 def describe(row: Mapping[str, Any]) -> str:
     """A cell in a few words, for messages."""
     seed = "" if row["seed"] is None else f" seed {row['seed']}"
+    return f"{row['model']} on {row['dataset']}, {pattern(row)}{seed}"
+
+
+def pattern(row: Mapping[str, Any]) -> str:
+    """What is hidden, in a few words."""
     rate = "" if row["rate"] is None else f" {row['rate']:.0%}"
-    return f"{row['model']} on {row['dataset']}, {row['pattern']}{rate}{seed}"
+    return f"{row['pattern']}{rate}"

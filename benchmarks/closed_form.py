@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.fit import Fitted, require_hidden
 from benchmarks.methods import Setting
-from benchmarks.metrics import error_sums
+from benchmarks.metrics import Scores, entry_errors
 from benchmarks.windows import windows_covering
 
 
@@ -47,7 +47,10 @@ def impute(method: ClosedForm, setting: Setting) -> Fitted:
     }
     return Fitted(
         np.where(weight > 0, filled, np.nan).astype(np.float32),
-        error_sums(filled, truth, scored, weight),
-        error_sums(filled, truth, scored),
+        Scores(
+            scored,
+            window=entry_errors(filled, truth, scored, weight),
+            step=entry_errors(filled, truth, scored),
+        ),
         facts,
     )

@@ -6,3 +6,10 @@ class InputError(ValueError):
 
     Entry points print the message alone, without a traceback, and exit with code 2.
     """
+
+
+class NeedNotMetError(Exception):
+    """The dataset or the installation lacks something that a method or a mask cannot do without.
+
+    The cell is skipped, with this as its reason.
+    """

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 import yaml
 from filelock import FileLock
-from hydra.utils import instantiate
 
 from benchmarks import rows
-from benchmarks.atomic import write_atomically, write_text_atomically
+from benchmarks.atomic import write_npz_atomically, write_text_atomically
+from benchmarks.breakdowns import score_groups
 from benchmarks.cell import Cell, describe
 from benchmarks.closed_form import impute
 from benchmarks.data import load_series
 from benchmarks.data.series import Series
-from benchmarks.errors import InputError
+from benchmarks.errors import InputError, NeedNotMetError
 from benchmarks.examples import example_arrays
 from benchmarks.fit import Fitted, fit
 from benchmarks.machine import (
@@ -32,9 +32,12 @@ from benchmarks.machine import (
     software,
 )
 from benchmarks.masks import MaskedSeries
-from benchmarks.methods import NeedNotMetError, Setting, build
+from benchmarks.masks.drawing import draw_mask
+from benchmarks.masks.saved import save_mask
+from benchmarks.methods import Setting, build
 from benchmarks.tracking import Tracker
 from benchmarks.training import NonFiniteLossError
+from benchmarks.windowed import WindowedTraining, fit_windowed
 from benchmarks.windows import Split, split_windows
 
 log = logging.getLogger(__name__)
@@ -95,8 +98,8 @@ def _run_once(
 
 def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict[str, Any]:
     split = split_windows(len(series.time), cell.window)
-    generator = {**cell.mask["generator"], "shape": series.values.shape, "seed": cell.mask_seed}
-    masked = MaskedSeries(series, _draw(generator))
+    masked = draw_mask(cell.generator, cell.mask["needs"], series, cell.mask_seed)
+    save_mask(cell.experiment, masked)
     setting = Setting(masked, split, cell.seed, cell.dataset["graph"], cell.model["time_features"])
     method = build(cell.model, setting)
     keep_freed_memory()
@@ -105,31 +108,28 @@ def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict
     on_gpu = training is not None and cell.trainer.on_gpu
     if training is None:
         fitted = impute(method, setting)
+    elif isinstance(training, WindowedTraining):
+        fitted = fit_windowed(method, training, setting, cell.trainer)
     else:
         progress = _EpochReport(describe(cell.identity("", "")), cell.trainer.max_epochs, tracker)
         fitted = fit(method, training, setting, cell.trainer, folder, progress)
     _write_arrays(cell, masked, split, fitted, folder)
+    groups = score_groups(fitted.scores, masked)
+    write_text_atomically(folder / "scores.csv", groups.to_csv(index=False, float_format="%.6g"))
+    by_window, by_step = fitted.scores.window.total(), fitted.scores.step.total()
     return {
         "status": "done",
         "reason": "",
         **masked.rates(),
         "mask_hash": masked.mask_hash,
-        **{f"window_{name}": value for name, value in fitted.by_window.scores().items()},
-        **{f"step_{name}": value for name, value in fitted.by_step.scores().items()},
-        "scored_entries": int(fitted.by_step.count),
+        **{f"window_{name}": float(value) for name, value in by_window.scores().items()},
+        **{f"step_{name}": float(value) for name, value in by_step.scores().items()},
+        "scored_entries": int(by_step.count),
         "peak_memory_mb": peak_memory_mb(on_gpu),
         **fitted.facts,  # a training knows its peak over all launches
         "device": device_name(on_gpu),
         "threads": torch.get_num_threads(),
     }
-
-
-def _draw(generator: Mapping[str, Any]) -> np.ndarray:
-    try:
-        drawn: np.ndarray = instantiate(dict(generator), _convert_="all")
-    except Exception as error:  # hydra wraps what the generator raises
-        raise InputError(str(error.__cause__ or error)) from error
-    return drawn
 
 
 def _write_arrays(
@@ -144,13 +144,9 @@ def _write_arrays(
         "time": masked.series.time[steps].to_numpy(),
     }
     example = example_arrays(arrays, masked.series.sensors)
-    _write_npz(folder / "example.npz", example)
+    write_npz_atomically(folder / "example.npz", example)
     if cell.save_predictions:
-        _write_npz(folder / "predictions.npz", arrays)
-
-
-def _write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
-    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+        write_npz_atomically(folder / "predictions.npz", arrays)
 
 
 def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from benchmarks.calendar import time_features
 from benchmarks.errors import InputError
 from benchmarks.history import History
 from benchmarks.methods import Setting
-from benchmarks.metrics import ErrorSums, WindowScorer
+from benchmarks.metrics import Scores, WindowScorer
 from benchmarks.scaling import Scaler, fit_scaler
 from benchmarks.training import ImputationModule, NonFiniteLossError, TrainingConfig
 
@@ -80,8 +80,7 @@ class Fitted:
     """What a method achieved on the test windows, and what it cost."""
 
     filled: np.ndarray  # [t n], original units, NaN outside the test steps
-    by_window: ErrorSums
-    by_step: ErrorSums
+    scores: Scores
     facts: Mapping[str, Any]
 
 
@@ -160,7 +159,7 @@ def fit(
         "windows_per_second": round(len(split.test) / (time.monotonic() - started), 2),
         "peak_memory_mb": history.peak_memory_mb,
     }
-    return Fitted(scorer.filled(), scorer.by_window, scorer.by_step(), facts)
+    return Fitted(scorer.filled(), scorer.scores(), facts)
 
 
 def _ended_before(last: Path, history: History, stop: EarlyStopping) -> bool:

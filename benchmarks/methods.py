@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,15 @@ import torch
 from hydra.utils import instantiate
 
 from benchmarks.calendar import step_of_day, steps_per_day, time_features
-from benchmarks.errors import InputError
+from benchmarks.errors import InputError, NeedNotMetError
 from benchmarks.graph import adjacency
 from benchmarks.masks import MaskedSeries
 from benchmarks.windows import Split
 
-KINDS = ("gradient", "closed_form")
+KINDS = ("gradient", "closed_form", "windowed")
 
-
-class NeedNotMetError(Exception):
-    """The dataset lacks something that the method cannot do without."""
+TRAINED = ("gradient", "windowed")
+"""Kinds whose configuration says under `training:` how they are trained."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,22 @@ def build(model: Mapping[str, Any], setting: Setting) -> Any:
     """Instantiates `model["network"]` with what `model["needs"]` lists.
 
     Raises:
-        NeedNotMetError: the dataset cannot provide it; the cell is skipped with this reason.
+        NeedNotMetError: the dataset cannot provide it, or the package that `model["requires"]`
+            names is not installed; the cell is skipped with this reason.
         InputError: an unknown kind or need, or a value that the method refuses.
     """
     if model["kind"] not in KINDS:
         raise InputError(f"model.kind={model['kind']!r} is unknown; choose from {', '.join(KINDS)}")
-    if (model["kind"] == "gradient") != ("training" in model):
+    if (model["kind"] in TRAINED) != ("training" in model):
         raise InputError(
-            f"model={model['name']}: `training` belongs to kind gradient and to no other; it is "
-            f"{'there' if 'training' in model else 'missing'} with kind {model['kind']}"
+            f"model={model['name']}: `training` belongs to kind {' and '.join(TRAINED)} and to no "
+            f"other; it is {'there' if 'training' in model else 'missing'} with kind "
+            f"{model['kind']}"
         )
     unknown = sorted(set(model["needs"]) - set(NEEDS))
     if unknown:
         raise InputError(f"model.needs has {', '.join(unknown)}; choose from {', '.join(NEEDS)}")
+    _require_package(model)
     needed = {name: NEEDS[name](setting) for name in model["needs"]}
     torch.manual_seed(setting.seed)
     try:
@@ -77,3 +80,13 @@ def build(model: Mapping[str, Any], setting: Setting) -> Any:
     except Exception as error:  # hydra wraps whatever a constructor raises
         cause = error.__cause__ or error
         raise InputError(f"model={model['name']}: {cause}") from error
+
+
+def _require_package(model: Mapping[str, Any]) -> None:
+    """`requires:` names a package that only this method needs, and the extra that installs it."""
+    package = model.get("requires")
+    if package is not None and find_spec(package) is None:
+        raise NeedNotMetError(
+            f"{model['name']} needs the package {package}, which is not installed: "
+            f"pip install '.[{package}]'"
+        )

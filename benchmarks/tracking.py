@@ -31,7 +31,7 @@ PARAMETERS = {
     "dataset": "dataset.name",
     "pattern": "mask.name",
     "rate": "mask.rate",
-    "protocol": "mask.protocol",
+    "protocol": "protocol",
     "window": "window",
     "seed": "seed",
     "mask_seed": "mask_seed",

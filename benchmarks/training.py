@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.batches import Batch
 from benchmarks.errors import InputError
-from benchmarks.metrics import ErrorSums, WindowScorer, error_sums
+from benchmarks.metrics import ErrorSums, WindowScorer, entry_errors
 from benchmarks.scaling import Scaler
 from benchmarks.schedules import schedule
 
@@ -110,9 +110,8 @@ class ImputationModule(pl.LightningModule):
         """Adds a batch to the sums of the validation windows."""
         steps = batch.starts.cpu()[:, None].numpy() + self.scorer.offsets
         prediction = self.predict(batch).cpu().numpy()
-        self.validation_sums += error_sums(
-            prediction, self.scorer.truth[steps], self.scorer.held_out[steps]
-        )
+        errors = entry_errors(prediction, self.scorer.truth[steps], self.scorer.held_out[steps])
+        self.validation_sums += errors.total()
 
     def on_validation_epoch_end(self) -> None:
         """MAE over the validation windows, in original units, "window" convention.
@@ -120,15 +119,15 @@ class ImputationModule(pl.LightningModule):
         Raises:
             NonFiniteLossError: it is NaN or infinite.
         """
-        scores = self.validation_sums.scores()
+        mae = float(self.validation_sums.scores()["mae"])
         self.validation_sums = ErrorSums()
-        if not math.isfinite(scores["mae"]):
+        if not math.isfinite(mae):
             raise NonFiniteLossError(
-                f"the validation error became {scores['mae']} in epoch {self.current_epoch + 1}: "
+                f"the validation error became {mae} in epoch {self.current_epoch + 1}: "
                 "the predictions are not finite, or no hidden reading is in the validation windows "
                 "that trainer.validation_stride leaves"
             )
-        self.log("val_mae", scores["mae"], prog_bar=True)
+        self.log("val_mae", mae, prog_bar=True)
 
     def test_step(self, batch: Batch) -> None:
         """Hands a batch's predictions to the scorer."""

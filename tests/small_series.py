@@ -44,7 +44,7 @@ def small_series(seed: int = 0) -> Series:
 def small_setting(series: Series | None = None, time_features: str = "none") -> Setting:
     """The small series with a quarter hidden."""
     series = series or small_series()
-    masked = MaskedSeries(series, point(series.values.shape, 7, 0.25))
+    masked = MaskedSeries(series, point(series.observed, 7, 0.25))
     split = split_windows(len(series.time), WINDOW)
     return Setting(masked, split, 42, GRAPH, time_features)
 

@@ -12,6 +12,9 @@ from benchmarks.errors import InputError
 
 DAY = pd.Timedelta(days=1)
 
+SPEED_UNITS = ("mph", "km/h", "m/s")
+"""Units of values that are speeds: low ones mean congestion."""
+
 
 @dataclass(frozen=True, eq=False)
 class Series:
@@ -71,6 +74,11 @@ class Series:
     def steps_per_day(self) -> int:
         """Number of steps in a day: 288 for 5 minutes."""
         return int(DAY / self.step)
+
+    @property
+    def is_speed(self) -> bool:
+        """Whether the values are speeds, by their unit."""
+        return self.unit in SPEED_UNITS
 
     @property
     def missing_rate(self) -> float:

@@ -56,7 +56,7 @@ def test_a_constant_learns_what_a_constant_can(tmp_path: Path) -> None:
     steps = setting.split.steps(setting.split.test)
     truth = setting.masked.series.values[steps][setting.masked.held_out[steps]]
     best = np.abs(truth - np.median(truth)).mean()
-    assert best <= fitted.by_step.scores()["mae"] < 1.3 * best
+    assert best <= fitted.scores.step.total().scores()["mae"] < 1.3 * best
     assert np.isnan(fitted.filled[: steps.start]).all()
     assert np.isfinite(fitted.filled[steps]).all()
 
@@ -88,7 +88,7 @@ def test_a_training_that_had_stopped_early_is_only_scored_again(tmp_path: Path) 
     before = (tmp_path / "last.ckpt").read_bytes()
     again = run(Constant(learn=False), tmp_path, patience=3)
     assert again.facts["epochs"] == first.facts["epochs"] == 4
-    assert again.by_step == first.by_step
+    assert again.scores.step.total() == first.scores.step.total()
     assert (tmp_path / "last.ckpt").read_bytes() == before
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.metrics import ErrorSums, WindowScorer, error_sums
+from benchmarks.metrics import ErrorSums, WindowScorer, entry_errors
 from benchmarks.windows import windows_covering
 
 STEPS, SENSORS, WINDOW = 60, 3, 8
@@ -54,8 +54,9 @@ def test_both_conventions_against_a_plain_loop(case: tuple) -> None:
                     by_entry.setdefault((start + step, sensor), []).append(value)
     by_step = [(float(np.mean(v)), float(truth[entry])) for entry, v in by_entry.items()]
 
-    assert scorer.by_window.scores() == pytest.approx(plain_scores(by_window), rel=1e-6)
-    assert scorer.by_step().scores() == pytest.approx(plain_scores(by_step), rel=1e-6)
+    scores = scorer.scores()
+    assert scores.window.total().scores() == pytest.approx(plain_scores(by_window), rel=1e-6)
+    assert scores.step.total().scores() == pytest.approx(plain_scores(by_step), rel=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 100])
@@ -65,8 +66,10 @@ def test_scores_do_not_depend_on_the_batch_size(case: tuple, batch: int) -> None
     whole.update(starts, prediction)
     for first in range(0, len(starts), batch):
         parts.update(starts[first : first + batch], prediction[first : first + batch])
-    assert parts.by_window.scores() == pytest.approx(whole.by_window.scores(), rel=1e-12)
-    assert parts.by_step().scores() == pytest.approx(whole.by_step().scores(), rel=1e-12)
+    for convention in ("window", "step"):
+        got, wanted = (getattr(scorer.scores(), convention) for scorer in (parts, whole))
+        for part in ("truth", "count", "absolute", "squared"):
+            np.testing.assert_array_equal(getattr(got, part), getattr(wanted, part))
 
 
 def test_weights_stand_for_repeated_windows(case: tuple) -> None:
@@ -77,8 +80,25 @@ def test_weights_stand_for_repeated_windows(case: tuple) -> None:
     scorer.update(starts, filled[steps])
     weight = windows_covering(range(starts[0], starts[-1] + 1), WINDOW, STEPS)
     weight = np.broadcast_to(weight[:, None], truth.shape)
-    weighted = error_sums(filled, truth, held_out & (weight > 0), weight)
-    assert weighted.scores() == pytest.approx(scorer.by_window.scores(), rel=1e-12)
+    weighted = entry_errors(filled, truth, held_out & (weight > 0), weight)
+    by_window = scorer.scores().window.total()
+    assert weighted.total().scores() == pytest.approx(by_window.scores(), rel=1e-12)
+
+
+def test_groups_add_up_and_a_negative_group_counts_nowhere(case: tuple) -> None:
+    truth, held_out, starts, prediction = case
+    scorer = WindowScorer(truth, held_out, WINDOW)
+    scorer.update(starts, prediction)
+    for errors in (scorer.scores().window, scorer.scores().step):
+        group = np.arange(len(errors.truth)) % 4 - 1
+        sums = errors.by_group(group, 3)
+        kept = group >= 0
+        parts = [getattr(errors, name)[kept] for name in ("truth", "count", "absolute", "squared")]
+        total = type(errors)(*parts).total()
+        for name in total.__dataclass_fields__:
+            assert getattr(sums, name).sum() == pytest.approx(getattr(total, name), rel=1e-12)
+        of_second = errors.absolute[group == 1].sum() / errors.count[group == 1].sum()
+        assert sums.scores()["mae"][1] == pytest.approx(of_second, rel=1e-12)
 
 
 def test_nothing_to_score_gives_nan() -> None:

@@ -20,28 +20,33 @@ FULL = {  # steps, sensors, seed, point rate and hash, block rate and hash
 }
 
 
+def everywhere(steps: int, sensors: int) -> np.ndarray:
+    """A series without a missing reading."""
+    return np.ones((steps, sensors), dtype=bool)
+
+
 @pytest.mark.parametrize("name", FULL)
 def test_masks_are_the_published_ones_to_the_bit(name: str) -> None:
     steps, sensors, seed, point_rate, point_hash, block_rate, block_hash = FULL[name]
-    drawn = point((steps, sensors), seed, 0.25)
+    drawn = point(everywhere(steps, sensors), seed, 0.25)
     assert mask_hash(drawn) == point_hash
     assert drawn.mean() == pytest.approx(point_rate, abs=5e-5)
-    drawn = published((steps, sensors), seed, p_fault=0.0015, p_noise=0.05)
+    drawn = published(everywhere(steps, sensors), seed, p_fault=0.0015, p_noise=0.05)
     assert mask_hash(drawn) == block_hash
     assert drawn.mean() == pytest.approx(block_rate, abs=5e-5)
 
 
 def test_small_masks() -> None:
-    drawn = point((500, 9), 9101112, 0.25)
+    drawn = point(everywhere(500, 9), 9101112, 0.25)
     assert (drawn.sum(), mask_hash(drawn)) == (1072, "38f9d7a43b780b2e")
-    drawn = published((500, 9), 9101112, p_fault=0.0015, p_noise=0.05)
+    drawn = published(everywhere(500, 9), 9101112, p_fault=0.0015, p_noise=0.05)
     assert (drawn.sum(), mask_hash(drawn)) == (350, "72bbc7458c57e78e")
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.25, 25.0, float("nan")])
 def test_a_rate_outside_zero_and_one_is_refused(rate: float) -> None:
     with pytest.raises(InputError, match=str(rate)):
-        point((500, 9), 1, rate)
+        point(everywhere(500, 9), 1, rate)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +60,7 @@ def test_a_rate_outside_zero_and_one_is_refused(rate: float) -> None:
 )
 def test_bad_generator_parameters_are_named(bad: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        published((500, 9), 1, **bad)
+        published(everywhere(500, 9), 1, **bad)
 
 
 @pytest.mark.parametrize(
