@@ -2,9 +2,8 @@
 
 import logging
 import math
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,6 @@ MULTIRUN = frozenset({"-m", "--multirun"})
 
 INFORMATION = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
 """Flags with which Hydra prints something and runs nothing."""
-
-CELLS = "PSAN_SWEEP_CELLS"
-"""Environment variable that tells the workers of a sweep how many cells it has."""
 
 SOME_FAILED = 3
 """Exit code when cells failed and the others were done."""
@@ -57,14 +53,14 @@ def launch(arguments: Sequence[str]) -> int:
         InputError: an unknown experiment, or a results folder that cannot be written.
     """
     log_to_stderr()
-    arguments = expand_experiment(arguments)
     if not INFORMATION & {argument.partition("=")[0] for argument in arguments}:
         require_writable(Path(_value(arguments, "results_dir") or "results"), "results_dir")
-    os.environ[CELLS] = str(count_cells(arguments))
-    sys.argv[1:] = arguments
     started = datetime.now(UTC).isoformat(timespec="seconds")
+    run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+        for command_line in _numbered(expand_experiment(arguments)):
+            sys.argv[1:] = command_line
+            run()
     finally:
         failed = _finish(NoteFolder.folder, started) if NoteFolder.folder else 0
     return SOME_FAILED if failed else 0
@@ -81,16 +77,16 @@ def job(config: DictConfig) -> str:
     from benchmarks.fit import TrainerConfig
 
     log_to_stderr()
-    total, number = int(os.environ.get(CELLS, "1")), _job_number()
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     del plain["sweep"], plain["budget"]
+    total, number = plain.pop("cells"), plain.pop("cells_before") + _job_number() + 1
     try:
         trainer = TrainerConfig(**plain.pop("trainer"))
         for name in ("data_root", "results_dir"):
             plain[name] = Path(plain[name])
         cell = Cell(trainer=trainer, **plain)
         if total > 1:
-            log.info("[%d/%d] %s", number + 1, total, describe(cell.identity("", "")))
+            log.info("[%d/%d] %s", number, total, describe(cell.identity("", "")))
         return str(run_cell(cell)["status"])
     except (InputError, TypeError) as error:  # TypeError: a key that no option has
         raise CompactHydraException(f"error: {error}") from error
@@ -102,23 +98,38 @@ def _job_number() -> int:
     return int(job.get("num", 0))
 
 
-def expand_experiment(arguments: Sequence[str]) -> list[str]:
+def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
     """Adds what `experiment=…` sweeps over, except what the command line sets itself.
+
+    Returns:
+        A command line for each grid of the experiment, or the one that was given.
 
     Raises:
         InputError: an unknown experiment, or a sweep that is launched without `-m`.
     """
     name = _value(arguments, "experiment")
     if name in (None, "null"):
-        return list(arguments)
+        return [list(arguments)]
     sweep = read_experiment(str(name), _config_dirs(arguments)).get("sweep", {})
-    added = {key: values for key, values in sweep.items() if _value(arguments, key) is None}
-    if added and not MULTIRUN & set(arguments):
-        raise InputError(
-            f"experiment={name} is a sweep over {', '.join(sweep)}: launch it with -m, or give "
-            f"one value for {', '.join(added)}"
-        )
-    return [*arguments, *(f"{key}={','.join(map(str, values))}" for key, values in added.items())]
+    launches = []
+    for grid in sweep if isinstance(sweep, list) else [sweep]:
+        added = {key: values for key, values in grid.items() if _value(arguments, key) is None}
+        if added and not MULTIRUN & set(arguments):
+            raise InputError(
+                f"experiment={name} is a sweep over {', '.join(grid)}: launch it with -m, or give "
+                f"one value for {', '.join(added)}"
+            )
+        overrides = (f"{key}={','.join(map(str, values))}" for key, values in added.items())
+        launches.append([*arguments, *overrides])
+    return launches
+
+
+def _numbered(launches: Sequence[list[str]]) -> Iterator[list[str]]:
+    """Tells each launch of a sweep how many cells there are, and how many come before it."""
+    counts = [count_cells(launch) for launch in launches]
+    for i, launch in enumerate(launches):
+        sweep = [f"cells={sum(counts)}", f"cells_before={sum(counts[:i])}"]
+        yield [*launch, *sweep] if MULTIRUN & set(launch) else launch
 
 
 def read_experiment(name: str, folders: Sequence[Path]) -> dict[str, Any]:

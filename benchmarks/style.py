@@ -72,9 +72,15 @@ KNOWN = {
     "linear": Look(BLACK, "d"),
     "last": Look(GREY, "h"),
     "mean": Look(PALE, "x"),
+    "bimpgru": Look(BROWN, "8"),
+    "week_mean": Look(PALE, "+"),
+    "spline": Look(BLACK, "1"),
     "knn": Look(SKY, "x"),
     "mf": Look(ORANGE, "+"),
-    "mice": Look(WINE, "1"),
+    "mice": Look(WINE, "2"),
+    "var": Look(OLIVE, "3"),
+    "kalman": Look(INDIGO, "*"),
+    "latc": Look(GREEN, "4"),
 }
 """Methods of the suite; any other gets a look of `SPARE`, so that none has to be added here."""
 
@@ -102,7 +108,8 @@ def looks(models: Iterable[str]) -> dict[str, Look]:
 
 def wrap(text: str, width: int) -> str:
     """Lines of at most `width` letters; a number stays with its per cent sign."""
-    return textwrap.fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), width)
+    kept = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    return textwrap.fill(kept, width, break_long_words=False)
 
 
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:

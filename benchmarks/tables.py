@@ -9,6 +9,10 @@ REFERENCE = "linear"
 """The method all others are measured against, where an experiment has it."""
 
 
+FEATURED = "psan"
+"""The method that the suite was built around: figures of a few methods always have it."""
+
+
 def settings_of(runs: pd.DataFrame) -> list[str]:
     """Names of the settings, by pattern and rate."""
     ordered = runs.sort_values(["pattern", "rate", "window", "protocol"])

@@ -4,7 +4,7 @@ A new figure is a function decorated with `figure`: it then appears in every rep
 imported here; the order of the imports is that of the report.
 """
 
-from benchmarks.figures import error_curves, examples, learning
+from benchmarks.figures import error_curves, breakdowns, patterns, examples, learning  # noqa: I001
 from benchmarks.figures.examples import example_figure
 from benchmarks.figures.registry import FIGURES, Drawing, Registered, delete_others, draw, figure
 
@@ -12,6 +12,7 @@ __all__ = [
     "FIGURES",
     "Drawing",
     "Registered",
+    "breakdowns",
     "delete_others",
     "draw",
     "error_curves",
@@ -19,4 +20,5 @@ __all__ = [
     "examples",
     "figure",
     "learning",
+    "patterns",
 ]

@@ -21,15 +21,15 @@ def rate_curve(results: Results) -> Iterator[Drawing]:
         return
     by = [column for column in SETTING if column != "rate"]
     panels = list(results.done.groupby(by, dropna=False, sort=True))
-    dots = all(panel["rate"].nunique() < 2 for _, panel in panels)
-    height = 0.75 + 0.19 * len(results.labels) if dots else 2.7
-    drawn, axes = style.grid(len(panels), max(height, 1.5))
-    for ax, (_, panel) in zip(axes, panels, strict=True):
-        curve = panel["rate"].nunique() > 1
+    curves = [panel["rate"].nunique() > 1 for _, panel in panels]
+    rows_of_dots = 0.75 + 0.19 * len(results.labels)
+    height = max(2.7 if any(curves) else 1.5, 0 if all(curves) else rows_of_dots)
+    drawn, axes = style.grid(len(panels), height)
+    for ax, (_, panel), curve in zip(axes, panels, curves, strict=True):
         (_rate_lines if curve else _rate_dots)(ax, panel, results)
         what = settings_of(panel)[0] if not curve else panel["pattern"].iloc[0]
-        _title(ax, results, panel, what)
-    if not dots:
+        _title(ax, results, panel, what, 44 if all(curves) else 32)
+    if any(curves):
         legend_below(drawn, results, results.labels)
     simulated = results.runs["simulated"].eq("True")
     note = " All readings are simulated." if simulated.all() else ""
@@ -72,6 +72,6 @@ def _rate_dots(ax: Axes, panel: pd.DataFrame, results: Results) -> None:
     style.log_axis(ax, "x", panel["window_mae"])
 
 
-def _title(ax: Axes, results: Results, panel: pd.DataFrame, what: str) -> None:
+def _title(ax: Axes, results: Results, panel: pd.DataFrame, what: str, width: int) -> None:
     caption = results.captions[panel["dataset"].iloc[0]]
-    ax.set_title(style.wrap(f"{caption}; {what}", 44))
+    ax.set_title(style.wrap(f"{caption}; {what}", width))

@@ -15,13 +15,13 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from benchmarks import style
 from benchmarks.errors import InputError
 from benchmarks.examples import STEPS
+from benchmarks.figures.legend import prominent
 from benchmarks.figures.registry import Drawing, figure
 from benchmarks.results import SETTING, Results
 from benchmarks.rows import cell_folder
-from benchmarks.tables import REFERENCE
 
 BEST = 3
-"""Methods of an example figure, besides the reference: more lines cannot be told apart."""
+"""Methods of an example figure, besides the reference and PSAN: more cannot be told apart."""
 
 SHOWN_SENSORS = 2
 
@@ -47,7 +47,7 @@ def examples(results: Results) -> Iterator[Drawing]:
             f"{results.captions[dataset]}; {setting} hidden. Hollow circles on shaded ground are "
             "readings that no method saw: a good method's marks lie in them. Grey dots are "
             "readings that all methods saw; elsewhere there was none. Shown are the best methods "
-            f"by MAE, {BEST} at most, and linear interpolation, on the last test day, with one "
+            f"by MAE, {BEST} at most, PSAN and linear interpolation, on the last test day, with one "
             "seed; sensors were chosen by their readings alone.",
         )
 
@@ -101,10 +101,8 @@ def _comparable_examples(rows: pd.DataFrame, results: Results) -> dict[Any, Path
     rows = rows.loc[[index for index, path in paths.items() if path.exists()]]
     first = rows.sort_values(["mask_seed", "model", "seed"])
     same = first[first["mask_hash"] == first["mask_hash"].head(1).squeeze()]
-    ranked = same.drop_duplicates("model").sort_values("step_mae", kind="stable")
-    best = ranked[ranked["model"] != REFERENCE].head(BEST)
-    chosen = [*best.index, *ranked.index[ranked["model"] == REFERENCE]]
-    return {index: paths[index] for index in chosen}
+    each = same.drop_duplicates("model").reset_index().set_index("model")["index"]
+    return {each[model]: paths[each[model]] for model in prominent(same, BEST)}
 
 
 def _example_figure(

@@ -3,12 +3,13 @@
 from collections.abc import Collection
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmarks import style
 from benchmarks.results import Results
-from benchmarks.tables import REFERENCE
+from benchmarks.tables import FEATURED, REFERENCE
 
 
 def method_look(model: str, results: Results) -> dict[str, Any]:
@@ -20,6 +21,13 @@ def method_look(model: str, results: Results) -> dict[str, Any]:
         "linestyle": "--" if model in results.closed_form else "-",
         "zorder": 4 if model == REFERENCE else 3,
     }
+
+
+def prominent(rows: pd.DataFrame, best: int) -> list[str]:
+    """The `best` methods of some rows by MAE ("step"), then the featured one and the reference."""
+    ranked = rows.groupby("model")["step_mae"].mean().sort_values(kind="stable").index
+    others = [model for model in ranked if model not in (FEATURED, REFERENCE)]
+    return [*others[:best], *(model for model in (FEATURED, REFERENCE) if model in ranked)]
 
 
 def legend_below(drawn: Figure, results: Results, models: Collection[str]) -> None:

@@ -1,6 +1,8 @@
 """The report and its figures, drawn from a small folder of results that the tests make."""
 
+import dataclasses
 import hashlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_series import small_series
 
 from benchmarks import figures, style
 from benchmarks.errors import InputError
 from benchmarks.figures import FIGURES, Drawing, example_figure, figure
 from benchmarks.markdown import difference_table, escape, footnote, score_table
+from benchmarks.masks import MaskedSeries
+from benchmarks.masks.saved import mask_path, save_mask
 from benchmarks.report import DEFAULTS, main, write_report
 from benchmarks.results import read_results
 from benchmarks.rows import assemble, cell_folder, write_row
@@ -32,7 +37,8 @@ def row(model: str, rate: float | None, seed: int | None, dataset: str) -> dict[
         "unit": "mph", "pattern": "point" if rate else "block", "rate": rate, "protocol": "grin",
         "window": 24, "mask_seed": 7, "seed": seed,
         "budget": "closed form" if seed is None else "3 epochs x 10 batches of 4",
-        "rate_native": 0.1, "rate_hidden": 0.2, "rate_total": 0.3, "mask_hash": "m",
+        "rate_native": 0.1, "rate_hidden": 0.2, "rate_total": 0.3,
+        "mask_hash": masked(dataset).mask_hash,
         "dataset_fingerprint": "d", "scored_entries": 99, "n_params": 1234, "train_seconds": 60.0,
         "windows_per_second": 10.0, "peak_memory_mb": 500.0, "device": "cpu", "threads": 2,
         "suite_version": "0.1.0", "torch_version": "2.13.0", "python_version": "3.11.7",
@@ -64,6 +70,10 @@ def write_cell(experiment: Path, cell: dict[str, object], artifacts: bool = True
     folder = cell_folder(experiment, str(cell["key"]))
     if artifacts and cell["status"] == "done":
         np.savez_compressed(folder / "example.npz", **example(MODELS[str(cell["model"])]))
+        lines = ["by,group,entries,step_mae"]
+        lines += [f"gap_length,{gap},{9 - i},{cell['step_mae']}" for i, gap in enumerate("12")]
+        lines += [f"congestion,{state},5,3.5" for state in ("free", "congested")]
+        (folder / "scores.csv").write_text("\n".join(lines) + "\n")
         if cell["seed"] is not None:
             lines = ["epoch,loss,val_mae,learning_rate,seconds"]
             lines += [f"{i},0.5,{3 / i},0.001,{i}.0" for i in (1, 2, 3)]
@@ -90,8 +100,15 @@ def experiment(tmp_path: Path) -> Path:
                 cell |= {"status": "failed", "reason": "loss | is <NaN>\nat *step* 3"}
                 cell |= {"window_mae": None, "step_mae": None}
             write_cell(folder, cell)
+        save_mask(folder, masked(dataset))
     assemble(folder)
     return folder
+
+
+def masked(dataset: str) -> MaskedSeries:
+    """What the rows' masks could have hidden."""
+    series = dataclasses.replace(small_series(), name=dataset)
+    return MaskedSeries(series, np.random.default_rng(0).random(series.values.shape) < 0.25)
 
 
 def report(experiment: Path, **options: str) -> str:
@@ -147,7 +164,7 @@ def test_bad_input_is_one_line_and_exit_code_2(experiment: Path) -> None:
         (["small"], "'small' is unknown"),
         (["experiment="], "has no value"),
         ([], "experiment=NAME is missing"),
-        (["experiment=small", "figures=rate_curve,pie"], "choose from rate_curve, examples"),
+        (["experiment=small", "figures=rate_curve,pie"], "choose from rate_curve, breakdowns"),
         (["experiment=small", "table=mse"], "table=mse is unknown; choose from mae"),
         (["experiment=small", "table=mae", "figures=none"], "leave figures= out"),
     ],
@@ -192,7 +209,7 @@ def test_every_figure_of_the_report_exists_twice_and_is_the_same_when_drawn_agai
     experiment: Path,
 ) -> None:
     for cell in read_results(experiment).of("streets")["key"]:
-        for name in ("example.npz", "history.csv"):  # of one dataset, to save time
+        for name in ("example.npz", "history.csv", "scores.csv"):  # of one dataset, to save time
             (cell_folder(experiment, cell) / name).unlink(missing_ok=True)
     text = report(experiment)
     first = {path.name: path.read_bytes() for path in (experiment / "figures").iterdir()}
@@ -202,7 +219,13 @@ def test_every_figure_of_the_report_exists_twice_and_is_the_same_when_drawn_agai
     assert stems == {
         "rate_curve",
         "learning_curves_roads",
-        *(f"examples_roads_{setting}" for setting in ("point_25", "point_75", "block")),
+        "patterns_roads",
+        "patterns_streets",
+        *(
+            f"{figure}_roads_{setting}"
+            for figure in ("breakdowns", "examples")
+            for setting in ("point_25", "point_75", "block")
+        ),
     }
     for stem in stems:
         assert f"](figures/{stem}.png)" in text
@@ -312,13 +335,15 @@ def test_every_module_of_the_figures_is_imported_with_them() -> None:
     decorated = {path.stem for path in folder.glob("*.py") if "\n@figure(" in path.read_text()}
     imported = {registered.maker.__module__.rpartition(".")[2] for registered in FIGURES.values()}
     assert decorated == imported
-    assert list(FIGURES) == ["rate_curve", "examples", "learning_curves"]
+    names = ["rate_curve", "breakdowns", "patterns", "examples", "learning_curves"]
+    assert list(FIGURES) == names
 
 
 def test_figures_of_an_earlier_report_go_when_all_are_drawn(experiment: Path) -> None:
     for path in experiment.glob("cells/*/*"):  # leaves the rate curve alone, to save time
-        if path.name in ("example.npz", "history.csv"):
+        if path.name in ("example.npz", "history.csv", "scores.csv"):
             path.unlink()
+    shutil.rmtree(experiment / "masks")
     folder = experiment / "figures"
     folder.mkdir()
     for name in ("examples_bridges_block.png", "examples_bridges_block.svg", "notes.txt"):
@@ -347,7 +372,11 @@ def test_an_example_is_drawn_for_one_method_and_leaves_pyplot_alone(experiment: 
 
 @pytest.mark.parametrize(
     ("name", "content", "shown"),
-    [("example.npz", b"PK\x03\x04", "examples"), ("history.csv", b"epoch\n1\n", "learning_curves")],
+    [
+        ("example.npz", b"PK\x03\x04", "examples"),
+        ("history.csv", b"epoch\n1\n", "learning_curves"),
+        ("scores.csv", b"by,group\nhour,1\n", "breakdowns"),
+    ],
 )
 def test_a_damaged_file_is_named(experiment: Path, name: str, content: bytes, shown: str) -> None:
     key = str(row("psan", 0.25, 42, "roads")["key"])
@@ -355,6 +384,13 @@ def test_a_damaged_file_is_named(experiment: Path, name: str, content: bytes, sh
     with pytest.raises(InputError, match="is damaged") as caught:
         report(experiment, figures=shown)
     assert key in str(caught.value)
+
+
+def test_a_damaged_mask_is_named(experiment: Path) -> None:
+    path = mask_path(experiment, "roads", masked("roads").mask_hash)
+    path.write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match=f"{path.name} is damaged"):
+        report(experiment, figures="patterns")
 
 
 def test_text_is_shown_as_it_is() -> None:
