@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from commands import call
 
+from benchmarks.masks import mask_hash
+from benchmarks.masks.saved import mask_path, read_mask
 from benchmarks.rows import COLUMNS
 
 SMALL = ("dataset=simulated", "trainer=smoke", "trainer.batch_size=2", "tracking=none")
@@ -54,6 +56,29 @@ def test_saved_predictions_give_the_recorded_score(sweep: tuple[Path, str]) -> N
         assert held_out.sum() == row["scored_entries"]
 
 
+def test_methods_share_a_saved_mask_and_their_errors_are_broken_down(tmp_path: Path) -> None:
+    """Two masks for two methods: every pair of rows names the same mask, and its file holds it."""
+    arguments = ("mask=spatial_block", "mask.rate=0.3", "mask_seed=1,2", "model=mean,linear")
+    done = call(tmp_path, "run", "-m", *arguments, *SMALL)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "results/default"
+    table = pd.read_csv(folder / "runs.csv", dtype={"mask_hash": str})
+    assert set(table["protocol"]) == {"calibrated"}
+    hashes = table.groupby("mask_seed")["mask_hash"].unique()
+    assert [len(found) for found in hashes] == [1, 1]
+    assert hashes[1] != hashes[2]
+    for row in table.itertuples():
+        mask = read_mask(mask_path(folder, "simulated", row.mask_hash))
+        assert mask_hash(mask.drawn) == row.mask_hash
+        assert mask.drawn.sum() / mask.observed.sum() == pytest.approx(0.3, abs=0.005)
+        assert mask.drawn.mean() == pytest.approx(row.rate_hidden, abs=1e-9)
+        scores = pd.read_csv(folder / f"cells/{row.key}/scores.csv")
+        assert set(scores["by"]) == {"gap_length", "distance", "hour", "sensor", "congestion"}
+        sensors = scores[scores["by"] == "sensor"]
+        mae = np.average(sensors["step_mae"], weights=sensors["entries"])
+        assert mae == pytest.approx(row.step_mae, rel=1e-4)
+
+
 def test_a_finished_cell_is_skipped_and_a_failed_one_tried_again(sweep: tuple[Path, str]) -> None:
     folder, _ = sweep
     rows = {
@@ -83,6 +108,18 @@ BAD = {
     "rate of 0": ([*SMALL, "mask.rate=0"], ["mask.rate=0", "between 0 and 1"]),
     "rate in percent": ([*SMALL, "mask.rate=25"], ["mask.rate=25", "between 0 and 1"]),
     "rate of a block": ([*SMALL, "mask=block", "mask.rate=0.5"], ["mask=block", "p_fault=0.0015"]),
+    "rate of nothing": (
+        [*SMALL, "mask=block", "protocol=calibrated"],
+        ["mask.rate=None", "between 0 and 1"],
+    ),
+    "protocol of a mask": (
+        [*SMALL, "mask=mnar", "protocol=grin"],
+        ["protocol=grin", "mask=mnar", "choose from calibrated"],
+    ),
+    "rate that faults cannot meet": (
+        [*SMALL, "model=mean", "mask=blackout", "mask.rate=0.99"],
+        ["mask.rate=0.99", "12 to 47", "nearest"],
+    ),
     "unbalanced bracket": (["-m", "model=[psan"], ["[psan"]),
     "unknown precision": ([*SMALL, "trainer.precision=fp8"], ["fp8", "bf16-mixed"]),
     "no epochs": ([*SMALL, "trainer.max_epochs=0"], ["trainer.max_epochs=0"]),

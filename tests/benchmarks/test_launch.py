@@ -1,0 +1,48 @@
+"""What an experiment's sweep becomes on the command line."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.errors import InputError
+from benchmarks.launch import count_cells, expand_experiment
+
+GRIDS = """
+sweep:
+  - {mask: [point], mask.rate: [0.25, 0.75], model: [mean, last, linear]}
+  - {mask: [block], model: [mean, last]}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """A configuration folder with an experiment of two grids."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/grids.yaml").write_text(GRIDS)
+    return f"--config-dir={tmp_path}"
+
+
+def test_each_grid_is_a_launch(folder: str) -> None:
+    given = ["-m", folder, "experiment=grids"]
+    first, second = expand_experiment(given)
+    assert first[3:] == ["mask=point", "mask.rate=0.25,0.75", "model=mean,last,linear"]
+    assert second[3:] == ["mask=block", "model=mean,last"]
+    assert [count_cells(launch) for launch in (first, second)] == [6, 2]
+
+
+def test_the_command_line_replaces_a_key_of_every_grid(folder: str) -> None:
+    launches = expand_experiment(["-m", folder, "experiment=grids", "model=mean"])
+    assert [count_cells(launch) for launch in launches] == [2, 1]
+    assert all(launch.count("model=mean") == 1 for launch in launches)
+    assert not any("model=mean,last" in argument for launch in launches for argument in launch)
+
+
+def test_a_sweep_needs_m_and_an_experiment_a_file(folder: str) -> None:
+    with pytest.raises(InputError, match=r"experiment=grids is a sweep.*-m"):
+        expand_experiment([folder, "experiment=grids"])
+    with pytest.raises(InputError, match=r"experiment=nets is unknown; choose from .*grids"):
+        expand_experiment(["-m", folder, "experiment=nets"])
+
+
+def test_without_an_experiment_nothing_is_added() -> None:
+    assert expand_experiment(["model=mean"]) == [["model=mean"]]
