@@ -1,5 +1,6 @@
 """A small network for tests, and settings and methods built on it."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from benchmarks.windows import split_windows
 
 SENSORS, STEPS, WINDOW = 6, 420, 24
 
-MODELS = sorted(path.stem for path in conf_dir().glob("model/*.yaml"))
-"""Every method of the suite; tests parametrise over it."""
+MODELS = sorted(
+    path.relative_to(conf_dir() / "model").with_suffix("").as_posix()
+    for path in conf_dir().glob("model/**/*.yaml")
+)
+"""Every method of the suite, such as "grin" or "pypots/csdi"; tests parametrise over it."""
 
 GRAPH = {"kind": "gaussian", "threshold": 0.1, "force_symmetric": False}
 
@@ -47,6 +51,18 @@ def small_setting(series: Series | None = None, time_features: str = "none") -> 
     masked = MaskedSeries(series, point(series.observed, 7, 0.25))
     split = split_windows(len(series.time), WINDOW)
     return Setting(masked, split, 42, GRAPH, time_features)
+
+
+def poisoned(setting: Setting, poison: float, steps: slice) -> Setting:
+    """The same setting over a series whose hidden readings in `steps` are replaced."""
+    series, held_out = setting.masked.series, setting.masked.held_out
+    values = series.values.copy()
+    values[steps][held_out[steps]] = poison
+    other = object.__new__(Series)  # NaN at an observed entry is what the class itself refuses
+    for field in dataclasses.fields(Series):
+        object.__setattr__(other, field.name, getattr(series, field.name))
+    object.__setattr__(other, "values", values)
+    return dataclasses.replace(setting, masked=MaskedSeries(other, setting.masked.drawn))
 
 
 def model_config(name: str, *overrides: str) -> dict[str, Any]:

@@ -9,16 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_series import GRAPH, MODELS, SENSORS, WINDOW, model_config, small_series, small_setting
+from small_series import (
+    GRAPH,
+    MODELS,
+    SENSORS,
+    WINDOW,
+    model_config,
+    poisoned,
+    small_series,
+    small_setting,
+)
 
 from benchmarks.batches import Batch
 from benchmarks.closed_form import impute
-from benchmarks.data.series import Series
 from benchmarks.errors import InputError
 from benchmarks.fit import Fitted, TrainerConfig, fit, prepare
-from benchmarks.masks import MaskedSeries
 from benchmarks.methods import NEEDS, NeedNotMetError, Setting, build
 from benchmarks.training import TrainingConfig, training_loss, whiten
+from benchmarks.windowed import WindowedTraining
 
 YEAR = r"\b(19|20)\d\d\b"
 
@@ -41,13 +49,15 @@ def batch(name: str, size: int = 2) -> Batch:
 @pytest.mark.parametrize("name", MODELS)
 def test_configuration_is_complete(name: str) -> None:
     config = CONFIGS[name]
-    assert config["name"] == name
+    assert config["name"] == name.replace("/", "_")
     assert set(config["needs"]) <= set(NEEDS)
     assert isinstance(config["deterministic"], bool)
     assert isinstance(config["in_sample"], bool)
     assert re.search(YEAR, config["citation"])
     if config["kind"] == "gradient":
         TrainingConfig(**config["training"])
+    if config["kind"] == "windowed":
+        WindowedTraining(**config["training"])
     module = importlib.import_module(config["network"]["_target_"].rpartition(".")[0])
     target = getattr(module, config["network"]["_target_"].rpartition(".")[2])
     documentation = importlib.import_module(target.__module__).__doc__ or ""
@@ -105,18 +115,6 @@ def test_unobserved_entries_never_reach_output_or_loss(name: str, poison: float)
             training_loss(network, inputs, observed, windows.time_features, labels, windows.visible)
         )
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)
-
-
-def poisoned(setting: Setting, poison: float, steps: slice) -> Setting:
-    """The same setting over a series whose hidden readings in `steps` are replaced."""
-    series, held_out = setting.masked.series, setting.masked.held_out
-    values = series.values.copy()
-    values[steps][held_out[steps]] = poison
-    other = object.__new__(Series)  # NaN at an observed entry is what the class itself refuses
-    for field in dataclasses.fields(Series):
-        object.__setattr__(other, field.name, getattr(series, field.name))
-    object.__setattr__(other, "values", values)
-    return dataclasses.replace(setting, masked=MaskedSeries(other, setting.masked.drawn))
 
 
 def train(name: str, setting: Setting, folder: Path) -> tuple[Fitted, list[dict[str, float]]]:
@@ -187,7 +185,7 @@ def test_scaler_and_inputs_never_see_a_held_out_value() -> None:
 
 def test_a_method_is_refused_by_name() -> None:
     setting = small_setting()
-    with pytest.raises(InputError, match=r"'magic'.*gradient, closed_form"):
+    with pytest.raises(InputError, match=r"'magic'.*gradient, closed_form, windowed"):
         build({**CONFIGS["mean"], "kind": "magic"}, setting)
     with pytest.raises(InputError, match=r"crystal_ball.*n_nodes"):
         build({**CONFIGS["mean"], "needs": ["crystal_ball"]}, setting)
