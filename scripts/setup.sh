@@ -1,6 +1,6 @@
 # Sourced by the other scripts: goes to the project's folder, makes .venv if it is absent and
 # installs the project into it unless that was done with the same pins before.
-# PYTHON names the interpreter to use (3.11 or newer).
+# PYTHON names the interpreter to use (3.11 or newer); EXTRAS the optional parts to install.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [ ! -x .venv/bin/python ]; then
@@ -23,11 +23,12 @@ if [ ! -x .venv/bin/python ]; then
     fi
 fi
 
+extras=${EXTRAS:-dev}
 stamp=$(cat pyproject.toml constraints.txt | cksum)
-if [ "$(cat .venv/installed 2>/dev/null)" != "$stamp" ]; then
+if [ "$(cat ".venv/installed-$extras" 2>/dev/null)" != "$stamp" ]; then
     echo "installing (the first time takes a few minutes)"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-    echo "$stamp" > .venv/installed
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
+    echo "$stamp" > ".venv/installed-$extras"
 fi
 export PATH="$PWD/.venv/bin:$PATH"
