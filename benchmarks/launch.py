@@ -110,9 +110,9 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
     name = _value(arguments, "experiment")
     if name in (None, "null"):
         return [list(arguments)]
-    sweep = read_experiment(str(name), _config_dirs(arguments)).get("sweep", {})
+    sweep = read_experiment(str(name), _config_dirs(arguments)).get("sweep") or {}
     launches = []
-    for grid in sweep if isinstance(sweep, list) else [sweep]:
+    for grid in _chosen(sweep if isinstance(sweep, list) else [sweep], arguments):
         added = {key: values for key, values in grid.items() if _value(arguments, key) is None}
         if added and not MULTIRUN & set(arguments):
             raise InputError(
@@ -122,6 +122,21 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
         overrides = (f"{key}={','.join(map(str, values))}" for key, values in added.items())
         launches.append([*arguments, *overrides])
     return launches
+
+
+def _chosen(grids: list[dict[str, Any]], arguments: Sequence[str]) -> list[dict[str, Any]]:
+    """The grids that the command line is about.
+
+    What it sets chooses the grids that have these values; new values are for all grids that sweep
+    the key.
+    """
+    for key in dict.fromkeys(key for grid in grids for key in grid):
+        given = _value(arguments, key)
+        if given is not None:
+            sweeping = [grid for grid in grids if key in grid]
+            having = [g for g in sweeping if set(given.split(",")) <= set(map(str, g[key]))]
+            grids = having or sweeping or grids
+    return grids
 
 
 def _numbered(launches: Sequence[list[str]]) -> Iterator[list[str]]:

@@ -37,6 +37,30 @@ def test_the_command_line_replaces_a_key_of_every_grid(folder: str) -> None:
     assert not any("model=mean,last" in argument for launch in launches for argument in launch)
 
 
+@pytest.mark.parametrize(
+    ("given", "swept"),
+    [
+        (["mask=block"], ["model=mean,last"]),
+        (["mask=point"], ["mask.rate=0.25,0.75", "model=mean,last,linear"]),
+        (["mask.rate=0.5"], ["mask=point", "model=mean,last,linear"]),
+        (["mask=point", "mask.rate=0.25", "model=linear"], []),
+    ],
+)
+def test_what_is_given_chooses_the_grids_that_have_it(
+    folder: str, given: list[str], swept: list[str]
+) -> None:
+    (launch,) = expand_experiment(["-m", folder, "experiment=grids", *given])
+    assert launch[3:] == [*given, *swept]
+
+
+def test_new_values_are_for_all_grids_that_sweep_the_key(folder: str) -> None:
+    launches = expand_experiment(["-m", folder, "experiment=grids", "mask=blackout"])
+    assert [launch[4:] for launch in launches] == [
+        ["mask.rate=0.25,0.75", "model=mean,last,linear"],
+        ["model=mean,last"],
+    ]
+
+
 def test_a_sweep_needs_m_and_an_experiment_a_file(folder: str) -> None:
     with pytest.raises(InputError, match=r"experiment=grids is a sweep.*-m"):
         expand_experiment([folder, "experiment=grids"])
