@@ -47,8 +47,8 @@ def examples(results: Results) -> Iterator[Drawing]:
             f"{results.captions[dataset]}; {setting} hidden. Hollow circles on shaded ground are "
             "readings that no method saw: a good method's marks lie in them. Grey dots are "
             "readings that all methods saw; elsewhere there was none. Shown are the best methods "
-            f"by MAE, {BEST} at most, PSAN and linear interpolation, on the last test day, with one "
-            "seed; sensors were chosen by their readings alone.",
+            f"by MAE, {BEST} at most, PSAN and linear interpolation, on the last test day, with "
+            "one seed; sensors were chosen by their readings alone.",
         )
 
 
