@@ -76,6 +76,7 @@ KNOWN = {
     "week_mean": Look(PALE, "+"),
     "spline": Look(BLACK, "1"),
     "knn": Look(SKY, "x"),
+    "knn_scaled": Look(SKY, "1"),
     "mf": Look(ORANGE, "+"),
     "mice": Look(WINE, "2"),
     "var": Look(OLIVE, "3"),
