@@ -162,9 +162,16 @@ def render(
         difference_table=markdown.difference_table,
         footnote=markdown.footnote(results),
         figures=figures,
+        notes=_notes(results.folder),
         report_command=command,
         sweep=sweep_command(results),
     )
+
+
+def _notes(folder: Path) -> str:
+    """What somebody wrote about the experiment: `notes.md` in its folder, or nothing."""
+    path = folder / "notes.md"
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def sweep_command(results: "Results") -> tuple[str, bool]:

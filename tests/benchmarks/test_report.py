@@ -355,6 +355,12 @@ def test_figures_of_an_earlier_report_go_when_all_are_drawn(experiment: Path) ->
     assert left == {"rate_curve.png", "rate_curve.svg", "notes.txt"}
 
 
+def test_notes_are_part_of_the_report(experiment: Path) -> None:
+    assert "## Reading" not in report(experiment, figures="none")
+    (experiment / "notes.md").write_text("PSAN is *first*.\n")
+    assert "## Reading\n\nPSAN is *first*.\n\n## Scores" in report(experiment, figures="none")
+
+
 def test_no_figure_is_drawn_where_none_is_asked_for(experiment: Path) -> None:
     assert "None were asked for." in report(experiment, figures="none")
     assert not (experiment / "figures").exists()
