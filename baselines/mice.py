@@ -81,6 +81,9 @@ class MICE:
         filled = np.where(np.isnan(mean), of_step, filled)
         return np.where(visible, values, filled)
 
+    # numpy's matrix product at times reports an invalid value where all are finite: the flag stems
+    # from lanes of the processor's registers beyond the data
+    @np.errstate(invalid="ignore")
     def _rounds(
         self, x: Float[np.ndarray, "n t"], visible: Bool[np.ndarray, "n t"]
     ) -> Float[np.ndarray, "n t"]:

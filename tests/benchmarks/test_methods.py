@@ -24,6 +24,7 @@ from benchmarks.batches import Batch
 from benchmarks.closed_form import impute
 from benchmarks.errors import InputError
 from benchmarks.fit import Fitted, TrainerConfig, fit, prepare
+from benchmarks.masks import MaskedSeries
 from benchmarks.methods import NEEDS, NeedNotMetError, Setting, build
 from benchmarks.training import TrainingConfig, training_loss, whiten
 from benchmarks.windowed import WindowedTraining
@@ -171,6 +172,43 @@ def test_closed_forms_fill_everything_and_keep_what_is_visible(name: str) -> Non
     assert filled.shape == masked.visible.shape
     assert np.isfinite(filled).all()
     np.testing.assert_array_equal(filled[masked.visible], masked.series.values[masked.visible])
+
+
+def harsh() -> Setting:
+    """A sensor that is never visible, half a day without any reading, and little of the rest."""
+    setting = small_setting(time_features="day_week")
+    drawn = np.random.default_rng(5).random(setting.masked.drawn.shape) < 0.9
+    drawn[:, 4] = True
+    drawn[200:344] = True
+    return dataclasses.replace(setting, masked=MaskedSeries(setting.masked.series, drawn))
+
+
+@pytest.mark.parametrize("name", CLOSED_FORM)
+def test_closed_forms_fill_silent_sensors_and_blackouts(name: str) -> None:
+    masked = harsh().masked
+    filled = method(name, harsh()).impute(masked.visible_values, masked.visible)
+    assert np.isfinite(filled).all()
+    readings = masked.visible_values[masked.visible]
+    spread = np.ptp(readings)
+    assert filled.min() >= readings.min() - spread
+    assert filled.max() <= readings.max() + spread
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_networks_stay_finite_with_silent_sensors_and_blackouts(name: str) -> None:
+    setting = dataclasses.replace(harsh(), time_features=CONFIGS[name]["time_features"])
+    network = method(name, setting).train()
+    _, windows = prepare(setting, CONFIGS[name]["training"]["scaling"])
+    batch = windows[[0, 190, 230]]  # the last one is within the blackout
+    observed = whiten(batch.visible, [0.5])
+    x = torch.where(observed, batch.x, 0.0)
+    loss = training_loss(network, x, observed, batch.time_features, batch.x, batch.visible)
+    loss.backward()
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    output = network.eval()(batch.x, batch.visible, batch.time_features)
+    assert torch.isfinite(output).all()
 
 
 def test_scaler_and_inputs_never_see_a_held_out_value() -> None:
