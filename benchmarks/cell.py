@@ -44,8 +44,12 @@ class Cell:
 
     def _check_protocol(self) -> None:
         """The mask has the protocol that is asked for, and it takes a rate or has none."""
-        name, rate = self.mask["name"], self.mask["rate"]
+        absent = [key for key in ("name", "rate", "needs") if key not in self.mask]
         choices = [protocol for protocol in PROTOCOLS if protocol in self.mask]
+        if absent or not choices:
+            lacking = ", ".join(absent) or "a generator: " + " or ".join(PROTOCOLS)
+            raise InputError(f"mask={self.mask.get('name')} lacks {lacking}")
+        name, rate = self.mask["name"], self.mask["rate"]
         if self.protocol is not None and self.protocol not in choices:
             raise InputError(
                 f"protocol={self.protocol} is unknown to mask={name}; choose from "
@@ -89,12 +93,21 @@ class Cell:
         own = kind(**self.model["training"])
         return replace(own, batch_size=self.trainer.batch_size or own.batch_size)
 
-    def key(self, fingerprint: str) -> str:
-        """The run key: only what determines the result is in it, so neither paths nor device."""
+    def key(self, fingerprint: str, mask_facts: Mapping[str, Any] | None = None) -> str:
+        """The run key: only what determines the result is in it, so neither paths nor device.
+
+        Args:
+            fingerprint: of the dataset.
+            mask_facts: what the mask is drawn from and the fingerprint does not cover.
+        """
         training = self.training
         budget = asdict(self.trainer) | {"precision": self.trainer.resolved_precision()}
-        for name in ("batch_size", "eval_batch_size", "accelerator", "threads", "progress"):
+        for name in ("batch_size", "accelerator", "threads", "progress"):
             del budget[name]
+        if isinstance(training, WindowedTraining):
+            budget["precision"] = "32-true"  # whatever the device
+        else:
+            del budget["eval_batch_size"]  # a windowed method may sample batch by batch
         return run_key(
             {
                 "dataset": [self.dataset["name"], fingerprint],
@@ -104,6 +117,7 @@ class Cell:
                     "protocol": self.resolved_protocol,
                     "rate": self.mask["rate"],
                     "generator": self.generator,
+                    **(mask_facts or {}),
                 },
                 "mask_seed": self.mask_seed,
                 "window": self.window,

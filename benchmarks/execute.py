@@ -32,7 +32,7 @@ from benchmarks.machine import (
     software,
 )
 from benchmarks.masks import MaskedSeries
-from benchmarks.masks.drawing import draw_mask
+from benchmarks.masks.drawing import draw_mask, mask_facts
 from benchmarks.masks.saved import save_mask
 from benchmarks.methods import Setting, build
 from benchmarks.tracking import Tracker
@@ -64,7 +64,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
             log.exception("%s could not be loaded", cell.dataset["name"])
         key = cell.key(NO_DATA)
         return _record(cell, cell.identity(key, NO_DATA), _failure(error))
-    key = cell.key(series.fingerprint)
+    key = cell.key(series.fingerprint, mask_facts(cell.mask["needs"], series))
     identity = cell.identity(key, series.fingerprint) | {"simulated": series.simulated}
     folder = rows.cell_folder(cell.experiment, key)
     folder.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ class History(pl.Callback):
         self.lines = list(state_dict["lines"])
         self.steps, self.step_seconds = state_dict["steps"], state_dict["step_seconds"]
         self._before, self._started = state_dict["seconds"], time.monotonic()
-        self._peak_before = state_dict["peak_memory_mb"]
+        self._peak_before = state_dict.get("peak_memory_mb", 0.0)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Notes whose memory counts."""

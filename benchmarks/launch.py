@@ -47,7 +47,7 @@ def launch(arguments: Sequence[str]) -> int:
     """Runs what the command line asks for, then assembles the experiment's table.
 
     Returns:
-        The exit code: 0, or 3 if a cell of this launch failed.
+        The exit code: 0, 1 if a cell was refused, or 3 if a cell of this launch failed.
 
     Raises:
         InputError: an unknown experiment, or a results folder that cannot be written.
@@ -57,13 +57,17 @@ def launch(arguments: Sequence[str]) -> int:
         require_writable(Path(_value(arguments, "results_dir") or "results"), "results_dir")
     started = datetime.now(UTC).isoformat(timespec="seconds")
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
+    refused = 0
     try:
         for command_line in _numbered(expand_experiment(arguments)):
             sys.argv[1:] = command_line
-            run()
+            try:
+                run()
+            except SystemExit as stop:  # a grid with a cell that was refused stops no other grid
+                refused = max(refused, int(stop.code or 0))
     finally:
         failed = _finish(NoteFolder.folder, started) if NoteFolder.folder else 0
-    return SOME_FAILED if failed else 0
+    return refused or (SOME_FAILED if failed else 0)
 
 
 def job(config: DictConfig) -> str:
@@ -112,7 +116,7 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
         return [list(arguments)]
     sweep = read_experiment(str(name), _config_dirs(arguments)).get("sweep") or {}
     launches = []
-    for grid in _chosen(sweep if isinstance(sweep, list) else [sweep], arguments):
+    for grid, given in _chosen(sweep if isinstance(sweep, list) else [sweep], arguments):
         added = {key: values for key, values in grid.items() if _value(arguments, key) is None}
         if added and not MULTIRUN & set(arguments):
             raise InputError(
@@ -120,23 +124,36 @@ def expand_experiment(arguments: Sequence[str]) -> list[list[str]]:
                 f"one value for {', '.join(added)}"
             )
         overrides = (f"{key}={','.join(map(str, values))}" for key, values in added.items())
-        launches.append([*arguments, *overrides])
+        launches.append([*given, *overrides])
     return launches
 
 
-def _chosen(grids: list[dict[str, Any]], arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """The grids that the command line is about.
+def _chosen(
+    grids: Sequence[dict[str, Any]], arguments: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """The grids that the command line is about, each with the command line that is its own.
 
-    What it sets chooses the grids that have these values; new values are for all grids that sweep
-    the key.
+    Of what is given for a key, each grid takes the values that it has, and a grid that has none of
+    them is left out. Values that no grid has are for all grids that sweep the key.
     """
-    for key in dict.fromkeys(key for grid in grids for key in grid):
-        given = _value(arguments, key)
-        if given is not None:
-            sweeping = [grid for grid in grids if key in grid]
-            having = [g for g in sweeping if set(given.split(",")) <= set(map(str, g[key]))]
-            grids = having or sweeping or grids
-    return grids
+    keys = dict.fromkeys(key for grid in grids for key in grid)
+    given = {key: _value(arguments, key) for key in keys}
+    wanted = {key: value.split(",") for key, value in given.items() if value is not None}
+    known = {
+        key: any(set(values) & set(map(str, grid.get(key, ()))) for grid in grids)
+        for key, values in wanted.items()
+    }
+    for grid in grids:
+        own = list(arguments)
+        for key, values in wanted.items():
+            shared = [value for value in values if value in map(str, grid.get(key, ()))]
+            if key not in grid or (known[key] and not shared):
+                break
+            if known[key]:
+                own = [a for a in own if a.partition("=")[0].lstrip("+") != key]
+                own.append(f"{key}={','.join(shared)}")
+        else:
+            yield grid, own
 
 
 def _numbered(launches: Sequence[list[str]]) -> Iterator[list[str]]:

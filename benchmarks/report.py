@@ -183,11 +183,12 @@ def sweep_command(results: "Results") -> tuple[str, bool]:
     if (conf_dir() / "experiment" / f"{name}.yaml").exists():
         return f"python -m benchmarks.run -m experiment={shlex.quote(name)}", True
     lines = []
-    for pattern, rows in runs.groupby("pattern"):
+    for (pattern, protocol), rows in runs.groupby(["pattern", "protocol"]):
         axes = {
             "dataset": rows["dataset"],
-            "model": rows["model"],
+            "model": rows["model"].map(model_choice),
             "mask.rate": rows["rate"],
+            "mask_seed": rows["mask_seed"],
             "seed": rows["seed"],
             "window": rows["window"],
         }
@@ -196,9 +197,18 @@ def sweep_command(results: "Results") -> tuple[str, bool]:
             for axis, values in axes.items()
             if values.notna().any()
         ]
-        words = ["python", "-m", "benchmarks.run", "-m", f"name={name}", f"mask={pattern}", *swept]
-        lines.append(shlex.join(words))
+        words = ["python", "-m", "benchmarks.run", "-m", f"name={name}", f"mask={pattern}"]
+        lines.append(shlex.join([*words, f"protocol={protocol}", *swept]))
     return "\n".join(lines), False
+
+
+def model_choice(model: str) -> str:
+    """What chooses a method on the command line: its YAML, which may lie in a folder."""
+    from benchmarks.paths import conf_dir
+
+    folder = conf_dir() / "model"
+    files = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
+    return {"_".join(file.parts): file.as_posix() for file in files}.get(model, model)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from benchmarks.errors import InputError
 
 DAY = pd.Timedelta(days=1)
 
-SPEED_UNITS = ("mph", "km/h", "m/s")
-"""Units of values that are speeds: low ones mean congestion."""
+SPEED_UNITS = ("mph", "mi/h", "km/h", "kmh", "kph", "m/s")
+"""Units of values that are speeds, in small letters: low ones mean congestion."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Series:
     @property
     def is_speed(self) -> bool:
         """Whether the values are speeds, by their unit."""
-        return self.unit in SPEED_UNITS
+        return self.unit.lower() in SPEED_UNITS
 
     @property
     def missing_rate(self) -> float:

@@ -1,5 +1,6 @@
 """Error by the circumstances of an entry."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 import pandas as pd
@@ -9,7 +10,7 @@ from pandas.errors import EmptyDataError
 from benchmarks import style
 from benchmarks.errors import InputError
 from benchmarks.figures.legend import legend_below, method_look, prominent
-from benchmarks.figures.registry import Drawing, figure
+from benchmarks.figures.registry import Drawing, figure, file_suffix
 from benchmarks.results import Results
 from benchmarks.rows import cell_folder
 from benchmarks.tables import settings_of
@@ -47,18 +48,18 @@ def breakdowns(results: Results) -> Iterator[Drawing]:
                 ax.set_ylabel(f"MAE ({chosen['unit'].iloc[0]})")
             style.over_all(drawn, f"{results.captions[dataset]}; {setting}")
             legend_below(drawn, results, models)
-            suffix = f"{dataset}_{setting}".replace(" %", "").replace(", ", "_").replace(" ", "_")
             yield Drawing(
-                suffix,
+                file_suffix(dataset, setting),
                 drawn,
-                f"{results.captions[dataset]}; {setting}. MAE under the step convention, of the "
-                f"{BEST} best methods, linear interpolation and PSAN; a gap is hidden or natively "
-                "missing, and the bars in the background show how many entries are in a group.",
+                f"{results.captions[dataset]}; {setting}. MAE under the step convention of the "
+                f"{BEST} best methods, and of PSAN and linear interpolation where they were run; "
+                "a gap is hidden or natively missing, and the bars in the background show how many "
+                "entries are in a group.",
             )
 
 
 def _panel(ax: Axes, scores: pd.DataFrame, results: Results) -> None:
-    groups = list(dict.fromkeys(scores["group"]))
+    groups = sorted(dict.fromkeys(scores["group"]), key=_place)
     for model in results.labels:
         own = scores[scores["model"] == model].groupby("group")["step_mae"].mean()
         if len(own):
@@ -75,6 +76,12 @@ def _panel(ax: Axes, scores: pd.DataFrame, results: Results) -> None:
     shown = range(0, len(groups), every)
     ax.set_xticks(shown, [style.wrap(groups[i], 9) for i in shown], fontsize=7)
     ax.set_ylim(bottom=0)
+
+
+def _place(group: str) -> tuple[bool, int]:
+    """Groups of numbers by their lower end, others after them as they come."""
+    number = re.match(r"\d+", group)
+    return (False, int(number[0])) if number else (True, 0)
 
 
 def _scores(results: Results, rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """A day of a few sensors: what was hidden, and what the methods made of it."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from benchmarks import style
 from benchmarks.errors import InputError
 from benchmarks.examples import STEPS
 from benchmarks.figures.legend import prominent
-from benchmarks.figures.registry import Drawing, figure
+from benchmarks.figures.registry import Drawing, figure, file_suffix
 from benchmarks.results import SETTING, Results
 from benchmarks.rows import cell_folder
 
@@ -42,13 +41,13 @@ def examples(results: Results) -> Iterator[Drawing]:
         )
         style.over_all(drawn, f"{results.captions[dataset]}; {setting} hidden")
         yield Drawing(
-            dataset + "_" + re.sub(r"\W+", "_", setting).strip("_"),
+            file_suffix(dataset, setting),
             drawn,
             f"{results.captions[dataset]}; {setting} hidden. Hollow circles on shaded ground are "
             "readings that no method saw: a good method's marks lie in them. Grey dots are "
             "readings that all methods saw; elsewhere there was none. Shown are the best methods "
-            f"by MAE, {BEST} at most, PSAN and linear interpolation, on the last test day, with "
-            "one seed; sensors were chosen by their readings alone.",
+            f"by MAE, {BEST} at most, PSAN and linear interpolation where they were run, on the "
+            "last test day, with one seed; sensors were chosen by their readings alone.",
         )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
+from matplotlib.ticker import MultipleLocator
 
 from benchmarks import style
 from benchmarks.errors import InputError
@@ -16,9 +17,12 @@ from benchmarks.figures.registry import Drawing, figure
 from benchmarks.masks.saved import SavedMask, mask_path, read_mask
 from benchmarks.results import Results
 from benchmarks.tables import settings_of
+from benchmarks.windows import split_windows
 
 DAYS = 2
-"""Days at the end of the series that a map shows."""
+"""Days at the end of the test that a map shows."""
+
+MASK = ["dataset_fingerprint", "mask_hash"]
 
 STATES = {"seen": "#e8eef4", "hidden and scored": style.VERMILION, "never read": style.PALE}
 
@@ -30,7 +34,7 @@ def patterns(results: Results) -> Iterator[Drawing]:
         rows = results.of(dataset).sort_values("mask_seed")
         firsts = [(s, rows[rows["setting"] == s].iloc[0]) for s in settings_of(rows)]
         paths = [
-            (setting, row, mask_path(results.folder, dataset, row["mask_hash"]))
+            (setting, row, mask_path(results.folder, dataset, *row[MASK]))
             for setting, row in firsts
         ]
         found = [(setting, row, path) for setting, row, path in paths if path.exists()]
@@ -38,7 +42,7 @@ def patterns(results: Results) -> Iterator[Drawing]:
             continue
         drawn, axes = style.grid(len(found), 2.2)
         for ax, (setting, row, path) in zip(axes, found, strict=True):
-            _map(ax, _read(path))
+            _map(ax, _read(path), int(row["window"]))
             ax.set_title(f"{setting}: {100 * row['rate_hidden']:.1f} % of all entries hidden")
         style.over_all(drawn, results.captions[dataset])
         handles = [Patch(color=color, label=state) for state, color in STATES.items()]
@@ -46,14 +50,15 @@ def patterns(results: Results) -> Iterator[Drawing]:
         yield Drawing(
             dataset,
             drawn,
-            f"{results.captions[dataset]}. The last {DAYS} days, a line of each map for each "
-            "sensor; sensors that fail together are drawn side by side. Only what is coloured red "
-            "is scored.",
+            f"{results.captions[dataset]}. The end of the test, {DAYS} days at most, a line of "
+            "each map for each sensor; sensors with the very same gaps are drawn side by side. "
+            "Only what is coloured red is scored.",
         )
 
 
-def _map(ax: Axes, mask: SavedMask) -> None:
-    steps = int(np.timedelta64(DAYS, "D") / (mask.time[1] - mask.time[0]))
+def _map(ax: Axes, mask: SavedMask, window: int) -> None:
+    in_test = len(mask.time) - split_windows(len(mask.time), window).test[0]
+    steps = min(int(np.timedelta64(DAYS, "D") / (mask.time[1] - mask.time[0])), in_test)
     drawn, observed = mask.drawn[-steps:], mask.observed[-steps:]
     state = np.where(~observed, 2, np.where(drawn, 1, 0))
     _, first, group = np.unique(drawn.T, axis=0, return_index=True, return_inverse=True)
@@ -66,7 +71,7 @@ def _map(ax: Axes, mask: SavedMask) -> None:
         vmin=0, vmax=2, extent=(0, float(days[-1]) + step, state.shape[1], 0),
     )  # fmt: skip
     ax.grid(False)
-    ax.set_xticks(range(0, 24 * DAYS + 1, 12))
+    ax.xaxis.set_major_locator(MultipleLocator(12 if float(days[-1]) > 24 else 3))
     start = pd.Timestamp(mask.time[-len(state)])
     ax.set_xlabel(f"hours from {start:%Y-%m-%d %H:%M}")
     ax.set_ylabel("sensor")

@@ -1,5 +1,6 @@
 """The figures that a report has, and the files that they become."""
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,11 @@ def figure(name: str, title: str) -> Callable[[Maker], Maker]:
         return maker
 
     return register
+
+
+def file_suffix(dataset: str, setting: str) -> str:
+    """End of a file's name for a figure of one setting."""
+    return dataset + "_" + re.sub(r"\W+", "_", setting).strip("_")
 
 
 def draw(results: Results, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:

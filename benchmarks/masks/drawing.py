@@ -1,9 +1,10 @@
 """From a mask's configuration to a masked series."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from benchmarks.data.series import Series
@@ -25,20 +26,31 @@ def _distances(series: Series) -> np.ndarray:
 
 
 MASK_NEEDS: dict[str, Callable[[Series], object]] = {
-    "values": lambda series: series.values,
+    "values": lambda series: _read_only(series.values),
     "is_speed": lambda series: series.is_speed,
-    "distances": _distances,
+    "distances": lambda series: _read_only(_distances(series)),
 }
 """What a generator may ask for by name under `needs:`, besides `observed` and `seed`."""
 
 
+def mask_facts(needs: Sequence[str], series: Series) -> dict[str, Any]:
+    """What a mask is drawn from that the series' fingerprint does not cover."""
+    facts: dict[str, Any] = {}
+    if "is_speed" in needs:
+        facts["is_speed"] = series.is_speed
+    if "distances" in needs and series.distances is None and series.coordinates is not None:
+        facts["coordinates"] = series.coordinates.tolist()
+    return facts
+
+
 def draw_mask(
-    generator: Mapping[str, Any], needs: list[str], series: Series, seed: int
+    generator: Mapping[str, Any], needs: Sequence[str], series: Series, seed: int
 ) -> MaskedSeries:
     """Draws a mask over a whole series.
 
     Raises:
-        InputError: an unknown need, or a value that the generator refuses.
+        InputError: an unknown need, a value that the generator refuses, or a mask that is no bool
+            array of the series' shape.
         NeedNotMetError: the dataset cannot provide what the generator needs.
     """
     unknown = sorted(set(needs) - set(MASK_NEEDS))
@@ -47,13 +59,30 @@ def draw_mask(
             f"mask.needs has {', '.join(unknown)}; choose from {', '.join(MASK_NEEDS)}"
         )
     needed = {name: MASK_NEEDS[name](series) for name in needs}
+    observed = _read_only(series.observed)
     try:
         drawn = instantiate(
-            dict(generator), _convert_="all", observed=series.observed, seed=seed, **needed
+            dict(generator), _convert_="all", observed=observed, seed=seed, **needed
         )
-    except Exception as error:  # hydra wraps what the generator raises
-        raise InputError(str(error.__cause__ or error)) from error
+    except InstantiationException as error:  # hydra wraps what the generator raises
+        cause = error.__cause__ or error
+        if isinstance(cause, (ValueError, TypeError, InstantiationException)):
+            raise InputError(f"{generator['_target_']}: {cause}") from error
+        raise cause from error
+    if not isinstance(drawn, np.ndarray) or (drawn.dtype, drawn.shape) != (bool, observed.shape):
+        got = f"{getattr(drawn, 'dtype', type(drawn).__name__)} {getattr(drawn, 'shape', '')}"
+        raise InputError(
+            f"{generator['_target_']} returned {got}; a mask is bool {observed.shape}, True where "
+            "a reading is hidden"
+        )
     return MaskedSeries(series, drawn)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that a generator cannot change by mistake."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def great_circle(coordinates: np.ndarray) -> np.ndarray:

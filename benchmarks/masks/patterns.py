@@ -7,7 +7,8 @@ percentage points or refused. What was never read is never drawn.
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from benchmarks.masks.outages import check_rate, draw_outages
+from benchmarks.errors import InputError
+from benchmarks.masks.outages import TOLERANCE, check_rate, draw_outages
 
 
 def point(observed: Bool[np.ndarray, "t n"], seed: int, rate: float) -> Bool[np.ndarray, "t n"]:
@@ -54,8 +55,10 @@ def spatial_block(
         max_length: longest fault, in steps.
 
     Raises:
-        InputError: no range of lengths, or a rate that such faults cannot meet.
+        InputError: a size below 1, no range of lengths, or a rate that such faults cannot meet.
     """
+    if size < 1:
+        raise InputError(f"size={size}: a neighbourhood has at least 1 sensor")
     rng = np.random.default_rng(seed)
     groups = neighbourhoods(distances, size, rng)
     return draw_outages(observed, groups, rate, (min_length, max_length), rng)
@@ -77,17 +80,22 @@ def blackout(
 def sensor(observed: Bool[np.ndarray, "t n"], seed: int, rate: float) -> Bool[np.ndarray, "t n"]:
     """Sensors that are never seen (kriging).
 
-    As whole sensors rarely hide the requested share exactly, one more is unseen up to some step,
-    as if it had been installed then; it is seen in the test, so it does not blur the scores.
+    Where whole sensors miss the requested share by more than `TOLERANCE`, which happens below 100
+    sensors only, one more is unseen up to some step, as if it had been installed then.
 
     Raises:
         InputError: a rate outside (0, 1).
     """
     check_rate(rate)
     order = np.random.default_rng(seed).permutation(observed.shape[1])
+    drawn = np.zeros_like(observed)
+    share = observed[:, order].sum(axis=0).cumsum() / observed.sum()
+    nearest = int(np.argmin(np.abs(share - rate)))
+    if abs(share[nearest] - rate) <= TOLERANCE:
+        drawn[:, order[: nearest + 1]] = True
+        return drawn & observed
     readings = observed[:, order].T.ravel().cumsum()  # sensor after sensor
     hidden = readings <= round(rate * readings[-1])
-    drawn = np.zeros_like(observed)
     drawn[:, order] = hidden.reshape(observed.shape[::-1]).T
     return drawn & observed
 
@@ -114,9 +122,11 @@ def mnar(
         strength: 0 hides at random.
 
     Raises:
-        InputError: a rate outside (0, 1).
+        InputError: a rate outside (0, 1), or a strength that is not a number from 0 on.
     """
     check_rate(rate)
+    if not 0 <= strength < np.inf:
+        raise InputError(f"strength={strength} must be a number from 0 on")
     readings = np.where(observed, values, np.float32(np.nan))
     deviation = readings - np.nanmean(readings, axis=0)
     spread = np.nanstd(readings, axis=0)

@@ -19,22 +19,23 @@ class SavedMask:
     time: np.ndarray
 
 
-def mask_path(experiment: Path, dataset: str, mask_hash: str) -> Path:
-    """File of the mask with this hash (columns `dataset` and `mask_hash` of a row)."""
-    return experiment / "masks" / f"{dataset}_{mask_hash}.npz"
+def mask_path(experiment: Path, dataset: str, fingerprint: str, mask_hash: str) -> Path:
+    """File of a row's mask (columns `dataset`, `dataset_fingerprint` and `mask_hash`)."""
+    return experiment / "masks" / f"{dataset}_{fingerprint}_{mask_hash}.npz"
 
 
 def save_mask(experiment: Path, masked: MaskedSeries) -> None:
     """Writes the mask unless it is there; a bit per entry."""
-    path = mask_path(experiment, masked.series.name, masked.mask_hash)
+    series = masked.series
+    path = mask_path(experiment, series.name, series.fingerprint, masked.mask_hash)
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
         "shape": np.array(masked.drawn.shape),
         "drawn": np.packbits(masked.drawn),
-        "observed": np.packbits(masked.series.observed),
-        "time": masked.series.time.to_numpy(),
+        "observed": np.packbits(series.observed),
+        "time": series.time.to_numpy(),
     }
     write_npz_atomically(path, arrays)
 

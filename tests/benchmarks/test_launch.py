@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from commands import call
 
 from benchmarks.errors import InputError
 from benchmarks.launch import count_cells, expand_experiment
 
-GRIDS = """
+GRIDS = """# @package _global_
 sweep:
   - {mask: [point], mask.rate: [0.25, 0.75], model: [mean, last, linear]}
   - {mask: [block], model: [mean, last]}
@@ -50,14 +52,21 @@ def test_what_is_given_chooses_the_grids_that_have_it(
     folder: str, given: list[str], swept: list[str]
 ) -> None:
     (launch,) = expand_experiment(["-m", folder, "experiment=grids", *given])
-    assert launch[3:] == [*given, *swept]
+    assert sorted(launch[3:]) == sorted([*given, *swept])
+
+
+def test_several_values_go_to_the_grids_that_have_them(folder: str) -> None:
+    given = ["-m", folder, "experiment=grids", "mask=point,block", "model=linear,mean"]
+    first, second = expand_experiment(given)
+    assert first[3:] == ["mask=point", "model=linear,mean", "mask.rate=0.25,0.75"]
+    assert second[3:] == ["mask=block", "model=mean"]
 
 
 def test_new_values_are_for_all_grids_that_sweep_the_key(folder: str) -> None:
     launches = expand_experiment(["-m", folder, "experiment=grids", "mask=blackout"])
-    assert [launch[4:] for launch in launches] == [
-        ["mask.rate=0.25,0.75", "model=mean,last,linear"],
-        ["model=mean,last"],
+    assert [launch[3:] for launch in launches] == [
+        ["mask=blackout", "mask.rate=0.25,0.75", "model=mean,last,linear"],
+        ["mask=blackout", "model=mean,last"],
     ]
 
 
@@ -66,6 +75,21 @@ def test_a_sweep_needs_m_and_an_experiment_a_file(folder: str) -> None:
         expand_experiment([folder, "experiment=grids"])
     with pytest.raises(InputError, match=r"experiment=nets is unknown; choose from .*grids"):
         expand_experiment(["-m", folder, "experiment=nets"])
+
+
+def test_a_refused_cell_stops_no_other_grid(folder: str, tmp_path: Path) -> None:
+    given = ("-m", folder, "experiment=grids", "mask.rate=2", "model=mean", "dataset=simulated")
+    done = call(tmp_path, "run", *given, "tracking=none")
+    assert done.returncode == 1
+    assert "mask.rate=2" in done.stderr
+    good = (tmp_path / "experiment/grids.yaml").read_text().replace("[0.25, 0.75]", "[2, 0.75]")
+    (tmp_path / "experiment/grids.yaml").write_text(good)
+    given = ("-m", folder, "experiment=grids", "model=mean", "dataset=simulated")
+    done = call(tmp_path, "run", *given, "tracking=none")
+    assert done.returncode == 1
+    assert "mask.rate=2" in done.stderr
+    table = pd.read_csv(tmp_path / "results/default/runs.csv")
+    assert "block" in set(table["pattern"])
 
 
 def test_without_an_experiment_nothing_is_added() -> None:

@@ -15,7 +15,7 @@ from small_series import composed, small_series
 from benchmarks.breakdowns import runs
 from benchmarks.errors import InputError, NeedNotMetError
 from benchmarks.masks import MaskedSeries, patterns
-from benchmarks.masks.drawing import MASK_NEEDS, draw_mask, great_circle
+from benchmarks.masks.drawing import MASK_NEEDS, draw_mask, great_circle, mask_facts
 from benchmarks.masks.outages import TOLERANCE
 from benchmarks.masks.saved import mask_path, read_mask, save_mask
 from benchmarks.paths import conf_dir
@@ -159,10 +159,13 @@ def test_a_blackout_takes_everything() -> None:
     assert (drawn.all(axis=1) == drawn.any(axis=1)).all()
 
 
-def test_hidden_sensors_are_never_seen_and_the_rest_is_seen_in_the_test() -> None:
+def test_hidden_sensors_are_never_seen_and_one_fills_up_the_rate() -> None:
     everywhere = np.ones((900, 10), dtype=bool)
     drawn = generator("sensor", 10, everywhere)(observed=everywhere, seed=5, rate=0.25)
     assert drawn.all(axis=0).sum() == 2
+    many = np.ones((400, 101), dtype=bool)
+    drawn_of_many = patterns.sensor(many, 1, 0.3333)
+    assert (drawn_of_many.all(axis=0) == drawn_of_many.any(axis=0)).all(), "whole sensors only"
     (late,) = np.flatnonzero(drawn.any(axis=0) & ~drawn.all(axis=0))
     assert drawn[:450, late].all()
     assert not drawn[450:, late].any()
@@ -204,6 +207,10 @@ def test_faults_that_cannot_meet_the_rate_are_refused() -> None:
         patterns.blackout(everywhere, 1, 0.01, 12, 47)
     with pytest.raises(InputError, match="9 to 3"):
         patterns.block(everywhere, 1, 0.25, 9, 3)
+    with pytest.raises(InputError, match="size=0"):
+        patterns.spatial_block(everywhere, line(4), 1, 0.25, 0, 12, 47)
+    with pytest.raises(InputError, match="strength=-1"):
+        patterns.mnar(everywhere, everywhere.astype("f4"), True, 1, 0.25, -1.0)
 
 
 def drawn_mask(pattern: str, *overrides: str, **changes: Any) -> MaskedSeries:
@@ -227,6 +234,42 @@ def test_bad_masks_are_named() -> None:
     assert set(mask["needs"]) <= set(MASK_NEEDS)
 
 
+def own(observed: np.ndarray, seed: int, kind: str) -> np.ndarray:
+    """Generators as a user might write them."""
+    if kind == "changes its input":
+        observed[0] = True
+    if kind == "fails":
+        raise ZeroDivisionError
+    made = {"numbers": np.ones(observed.shape), "line": np.ones(len(observed), dtype=bool)}
+    return made[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "named"),
+    [
+        ("numbers", InputError, r"returned float64 \(420, 6\); a mask is bool \(420, 6\)"),
+        ("line", InputError, r"returned bool \(420,\)"),
+        ("changes its input", InputError, "read-only"),
+        ("fails", ZeroDivisionError, ""),
+    ],
+)
+def test_a_bad_generator_is_named(kind: str, error: type[Exception], named: str) -> None:
+    with pytest.raises(error, match=named):
+        draw_mask({"_target_": f"{__name__}.own", "kind": kind}, [], small_series(), 3)
+
+
+def test_what_a_mask_is_drawn_from_is_in_the_run_key() -> None:
+    series = small_series()
+    assert mask_facts(["values"], series) == {}
+    assert mask_facts(["distances"], series) == {}
+    assert mask_facts(["is_speed"], series) == {"is_speed": True}
+    flow = dataclasses.replace(series, unit="vehicles / 5 min")
+    assert mask_facts(["is_speed"], flow) == {"is_speed": False}
+    coordinates = np.stack([np.full(6, 34.0), -118 + 0.01 * np.arange(6)], axis=1)
+    placed = dataclasses.replace(series, distances=None, coordinates=coordinates)
+    assert mask_facts(["distances"], placed) == {"coordinates": coordinates.tolist()}
+
+
 def test_great_circle_distances() -> None:
     degree = great_circle(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]]))
     np.testing.assert_allclose(degree[0], [0, 111_195, 111_195], rtol=1e-4)
@@ -236,7 +279,8 @@ def test_great_circle_distances() -> None:
 def test_a_saved_mask_is_the_drawn_one(tmp_path: Path) -> None:
     masked = drawn_mask("block", "mask.rate=0.3")
     save_mask(tmp_path, masked)
-    saved = read_mask(mask_path(tmp_path, "small", masked.mask_hash))
+    path = mask_path(tmp_path, "small", masked.series.fingerprint, masked.mask_hash)
+    saved = read_mask(path)
     np.testing.assert_array_equal(saved.drawn, masked.drawn)
     np.testing.assert_array_equal(saved.observed, masked.series.observed)
     np.testing.assert_array_equal(saved.time, masked.series.time.to_numpy())

@@ -18,7 +18,7 @@ from benchmarks.figures import FIGURES, Drawing, example_figure, figure
 from benchmarks.markdown import difference_table, escape, footnote, score_table
 from benchmarks.masks import MaskedSeries
 from benchmarks.masks.saved import mask_path, save_mask
-from benchmarks.report import DEFAULTS, main, write_report
+from benchmarks.report import DEFAULTS, main, model_choice, write_report
 from benchmarks.results import read_results
 from benchmarks.rows import assemble, cell_folder, write_row
 
@@ -39,7 +39,8 @@ def row(model: str, rate: float | None, seed: int | None, dataset: str) -> dict[
         "budget": "closed form" if seed is None else "3 epochs x 10 batches of 4",
         "rate_native": 0.1, "rate_hidden": 0.2, "rate_total": 0.3,
         "mask_hash": masked(dataset).mask_hash,
-        "dataset_fingerprint": "d", "scored_entries": 99, "n_params": 1234, "train_seconds": 60.0,
+        "dataset_fingerprint": masked(dataset).series.fingerprint,
+        "scored_entries": 99, "n_params": 1234, "train_seconds": 60.0,
         "windows_per_second": 10.0, "peak_memory_mb": 500.0, "device": "cpu", "threads": 2,
         "suite_version": "0.1.0", "torch_version": "2.13.0", "python_version": "3.11.7",
         "git_commit": "abc", "finished": "2026-11-23T12:00:00+00:00",
@@ -198,7 +199,8 @@ def test_the_report_says_all_that_was_run(experiment: Path) -> None:
         "readings of 0 are left out, up to 1 % of the scored ones",
         "loss \\| is &lt;NaN&gt; at \\*step\\* 3",
         "| 0.1.0 | abc | 2.13.0 | 3.11.7 | cpu, 2 |",
-        "mask=point dataset=roads,streets model=linear,mean,new_method,psan mask.rate=0.25,0.75",
+        "mask=point protocol=grin dataset=roads,streets model=linear,mean,new_method,psan "
+        "mask.rate=0.25,0.75 mask_seed=7 seed=42,43",
         f"python -m benchmarks.report experiment=small results_dir={experiment.parent}",
     ):
         assert words in text
@@ -355,6 +357,12 @@ def test_figures_of_an_earlier_report_go_when_all_are_drawn(experiment: Path) ->
     assert left == {"rate_curve.png", "rate_curve.svg", "notes.txt"}
 
 
+def test_a_method_is_chosen_by_its_file() -> None:
+    assert model_choice("pypots_csdi") == "pypots/csdi"
+    assert model_choice("spin_h") == "spin_h"
+    assert model_choice("my_own") == "my_own"
+
+
 def test_notes_are_part_of_the_report(experiment: Path) -> None:
     assert "## Reading" not in report(experiment, figures="none")
     (experiment / "notes.md").write_text("PSAN is *first*.\n")
@@ -393,7 +401,8 @@ def test_a_damaged_file_is_named(experiment: Path, name: str, content: bytes, sh
 
 
 def test_a_damaged_mask_is_named(experiment: Path) -> None:
-    path = mask_path(experiment, "roads", masked("roads").mask_hash)
+    of = masked("roads")
+    path = mask_path(experiment, "roads", of.series.fingerprint, of.mask_hash)
     path.write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match=f"{path.name} is damaged"):
         report(experiment, figures="patterns")

@@ -62,13 +62,14 @@ def test_methods_share_a_saved_mask_and_their_errors_are_broken_down(tmp_path: P
     done = call(tmp_path, "run", "-m", *arguments, *SMALL)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results/default"
-    table = pd.read_csv(folder / "runs.csv", dtype={"mask_hash": str})
+    table = pd.read_csv(folder / "runs.csv", dtype={"mask_hash": str, "dataset_fingerprint": str})
     assert set(table["protocol"]) == {"calibrated"}
     hashes = table.groupby("mask_seed")["mask_hash"].unique()
     assert [len(found) for found in hashes] == [1, 1]
     assert hashes[1] != hashes[2]
     for row in table.itertuples():
-        mask = read_mask(mask_path(folder, "simulated", row.mask_hash))
+        path = mask_path(folder, "simulated", row.dataset_fingerprint, row.mask_hash)
+        mask = read_mask(path)
         assert mask_hash(mask.drawn) == row.mask_hash
         assert mask.drawn.sum() / mask.observed.sum() == pytest.approx(0.3, abs=0.005)
         assert mask.drawn.mean() == pytest.approx(row.rate_hidden, abs=1e-9)
