@@ -26,6 +26,18 @@ def visible_mean(
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def visible_moments(
+    values: Float[np.ndarray, "t n"], visible: Bool[np.ndarray, "t n"]
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+    """Mean and standard deviation of each sensor's visible readings.
+
+    The mean is NaN where there are none; the deviation is 1 where it would be 0 or NaN.
+    """
+    mean = visible_mean(values, visible, axis=0)
+    variance = visible_mean(np.square(values - mean), visible, axis=0)
+    return mean, np.sqrt(np.where(variance > 0, variance, 1.0))
+
+
 def network_mean(
     values: Float[np.ndarray, "t n"], visible: Bool[np.ndarray, "t n"]
 ) -> Float[np.ndarray, "t"]:

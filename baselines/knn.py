@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import shortest_path
 
-from baselines.gaps import network_mean, visible_mean
+from baselines.gaps import network_mean, visible_mean, visible_moments
 
 
 class KNN:
@@ -78,9 +78,7 @@ class KNN:
         self, values: Float[np.ndarray, "t n"], visible: Bool[np.ndarray, "t n"]
     ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
         """Mean and standard deviation of each sensor, and its neighbours' if it has none."""
-        level = visible_mean(values, visible, axis=0)
-        variance = visible_mean(np.square(values - level), visible, axis=0)
-        spread = np.sqrt(np.where(variance > 0, variance, 1.0))
+        level, spread = visible_moments(values, visible)
         known = ~np.isnan(level)
         for moment, default in ((level, visible_mean(values, visible)), (spread, 1.0)):
             links = self.neighbours & known

@@ -22,7 +22,7 @@ Deviations:
 import numpy as np
 from jaxtyping import Bool, Float
 
-from baselines.gaps import network_mean, visible_mean
+from baselines.gaps import network_mean, visible_moments
 
 
 class MF:
@@ -74,9 +74,7 @@ class MF:
             ValueError: if nothing at all is visible.
         """
         of_step = network_mean(values, visible).astype(values.dtype)[:, None]
-        mean = visible_mean(values, visible, axis=0)
-        variance = visible_mean(np.square(values - mean), visible, axis=0)
-        spread = np.sqrt(np.where(variance > 0, variance, 1.0))
+        mean, spread = visible_moments(values, visible)
         x = np.where(visible, (values - mean) / spread, 0.0).astype(np.float32)
         of_steps, of_sensors = self._factors(x, visible.astype(np.float32))
         filled = (of_steps @ of_sensors.T * spread + mean).astype(values.dtype)

@@ -21,7 +21,7 @@ steps where it is visible, and its gaps take the prediction. Deviations:
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from baselines.gaps import network_mean, visible_mean
+from baselines.gaps import network_mean, visible_moments
 
 
 class MICE:
@@ -72,9 +72,7 @@ class MICE:
             ValueError: if nothing at all is visible.
         """
         of_step = network_mean(values, visible).astype(values.dtype)[:, None]
-        mean = visible_mean(values, visible, axis=0)
-        variance = visible_mean(np.square(values - mean), visible, axis=0)
-        spread = np.sqrt(np.where(variance > 0, variance, 1.0))
+        mean, spread = visible_moments(values, visible)
         x = np.where(visible, (values - mean) / spread, 0.0).astype(np.float32).T
         x = self._rounds(np.ascontiguousarray(x), np.ascontiguousarray(visible.T))
         filled = (x.T * spread + mean).astype(values.dtype)

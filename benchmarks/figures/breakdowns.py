@@ -5,12 +5,10 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
-from pandas.errors import EmptyDataError
 
 from benchmarks import style
-from benchmarks.errors import InputError
 from benchmarks.figures.legend import legend_below, method_look, prominent
-from benchmarks.figures.registry import Drawing, figure, file_suffix
+from benchmarks.figures.registry import Drawing, figure, file_suffix, reading
 from benchmarks.results import Results
 from benchmarks.rows import cell_folder
 from benchmarks.tables import settings_of
@@ -91,10 +89,7 @@ def _scores(results: Results, rows: pd.DataFrame) -> pd.DataFrame:
         path = cell_folder(results.folder, key) / "scores.csv"
         if not path.exists():
             continue
-        try:
+        with reading(path):
             table = pd.read_csv(path, dtype={"group": str})[COLUMNS]
             found.append(table.astype({"step_mae": float, "entries": int}).assign(model=model))
-        except (ValueError, KeyError, EmptyDataError) as error:
-            what = f"{path} is damaged ({error}); delete it or run the cell again"
-            raise InputError(what) from error
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)

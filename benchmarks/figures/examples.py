@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -12,10 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from benchmarks import style
-from benchmarks.errors import InputError
 from benchmarks.examples import STEPS
 from benchmarks.figures.legend import prominent
-from benchmarks.figures.registry import Drawing, figure, file_suffix
+from benchmarks.figures.registry import Drawing, figure, file_suffix, reading
 from benchmarks.results import SETTING, Results
 from benchmarks.rows import cell_folder
 
@@ -75,11 +73,8 @@ def read_example(path: Path) -> dict[str, np.ndarray]:
         InputError: the file is damaged.
     """
     names = ("imputed", "truth", "held_out", "visible", "time", "sensors")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names}
-    except (ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it or run the cell again") from error
+    with reading(path), np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in names}
 
 
 def _extreme_settings(done: pd.DataFrame) -> Iterator[tuple[str, str]]:

@@ -7,9 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks import style
-from benchmarks.errors import InputError
 from benchmarks.figures.legend import legend_below
-from benchmarks.figures.registry import Drawing, figure
+from benchmarks.figures.registry import Drawing, figure, reading
 from benchmarks.results import Results
 from benchmarks.rows import cell_folder
 from benchmarks.tables import settings_of
@@ -53,11 +52,9 @@ def _history(results: Results, row: pd.Series) -> pd.DataFrame:
     path = cell_folder(results.folder, row["key"]) / "history.csv"
     if not path.exists():
         return pd.DataFrame()
-    try:
+    with reading(path):
         history = pd.read_csv(path)
         return history.astype({"epoch": int, "val_mae": float}).dropna(subset="val_mae")
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it or run the cell again") from error
 
 
 def _learning_line(ax: Axes, history: pd.DataFrame, row: pd.Series, look: style.Look) -> None:

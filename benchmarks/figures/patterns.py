@@ -1,8 +1,6 @@
 """What each mask hides: a map of time and sensors."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -12,8 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
 from benchmarks import style
-from benchmarks.errors import InputError
-from benchmarks.figures.registry import Drawing, figure
+from benchmarks.figures.registry import Drawing, figure, reading
 from benchmarks.masks.saved import SavedMask, mask_path, read_mask
 from benchmarks.results import Results
 from benchmarks.tables import settings_of
@@ -42,7 +39,9 @@ def patterns(results: Results) -> Iterator[Drawing]:
             continue
         drawn, axes = style.grid(len(found), 2.2)
         for ax, (setting, row, path) in zip(axes, found, strict=True):
-            _map(ax, _read(path), int(row["window"]))
+            with reading(path):
+                mask = read_mask(path)
+            _map(ax, mask, int(row["window"]))
             ax.set_title(f"{setting}: {100 * row['rate_hidden']:.1f} % of all entries hidden")
         style.over_all(drawn, results.captions[dataset])
         handles = [Patch(color=color, label=state) for state, color in STATES.items()]
@@ -75,10 +74,3 @@ def _map(ax: Axes, mask: SavedMask, window: int) -> None:
     start = pd.Timestamp(mask.time[-len(state)])
     ax.set_xlabel(f"hours from {start:%Y-%m-%d %H:%M}")
     ax.set_ylabel("sensor")
-
-
-def _read(path: Path) -> SavedMask:
-    try:
-        return read_mask(path)
-    except (ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it or run a cell again") from error

@@ -2,14 +2,18 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from matplotlib.figure import Figure
+from pandas.errors import EmptyDataError
 
 from benchmarks import style
 from benchmarks.atomic import write_atomically
+from benchmarks.errors import InputError
 from benchmarks.results import Results
 
 
@@ -45,6 +49,15 @@ def figure(name: str, title: str) -> Callable[[Maker], Maker]:
         return maker
 
     return register
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Names the file of a cell that turns out to be damaged while it is read."""
+    try:
+        yield
+    except (ValueError, KeyError, EOFError, BadZipFile, EmptyDataError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete it or run the cell again") from error
 
 
 def file_suffix(dataset: str, setting: str) -> str:
