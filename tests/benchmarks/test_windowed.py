@@ -2,6 +2,7 @@
 
 import dataclasses
 import subprocess
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +142,18 @@ def test_predictions_that_are_not_finite_are_an_error() -> None:
         fit_windowed(Nothing(), TRAINING, small_setting(), TRAINER)
 
 
-def test_a_missing_package_is_named() -> None:
+@pytest.mark.parametrize(("extra", "advice"), [(False, "absent"), (True, r"'\.\[absent\]'")])
+def test_a_missing_package_is_named(
+    extra: bool, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Message()
+    known["Provides-Extra"] = "absent" if extra else "dev"
+    monkeypatch.setattr("benchmarks.methods.metadata", lambda _: known)
     model = {
-        "name": "mine", "kind": "windowed", "requires": "no_such_package", "needs": [],
-        "training": {}, "network": {"_target_": "no_such_package.Imputer"},
+        "name": "mine", "kind": "windowed", "requires": "absent", "needs": [],
+        "training": {}, "network": {"_target_": "absent.Imputer"},
     }  # fmt: skip
-    with pytest.raises(NeedNotMetError, match=r"mine needs .*pip install '\.\[no_such_package\]'"):
+    with pytest.raises(NeedNotMetError, match=f"mine needs .*pip install {advice}$"):
         build(model, small_setting())
 
 
