@@ -13,7 +13,7 @@ Deliberate deviations from that baseline:
   again on the series as the predictor fills it made the validation errors of the slices larger.
 * The prior of the coefficients is zero, or each sensor's own autoregression and zero elsewhere.
   Prior and ridge are those with the smallest error at the visible readings of the last tenth of
-  the training steps when fitted on the others.
+  the training steps (at most `HELD_BACK`) when fitted on the others.
 * One pass over the series; the published one starts anew in each window.
 * A second regression fills backwards in time. The estimates are averaged with the distance to the
   nearest visible reading on the other side as weight (`direction="both"`).
@@ -34,6 +34,9 @@ PRIORS = ("zero", "own")
 
 BLOCK = 4096
 """Steps of which the regressors are held in memory at a time."""
+
+HELD_BACK = 1000
+"""Steps, at most, on which prior and ridge are chosen."""
 
 OWN_RIDGE = 1e-3
 """Ridge of the sensors' own autoregressions, in units of the variance."""
@@ -123,7 +126,7 @@ class Var:
         return share * passes["forward"] + (1 - share) * passes["backward"]
 
     def _fit(self, z: Float[np.ndarray, "t n"], visible: Bool[np.ndarray, "t n"]) -> "Predictor":
-        cut = len(z) - max(len(z) // 10, 1)
+        cut = len(z) - min(max(len(z) // 10, 1), HELD_BACK)
         errors = []
         for predictor in fit(z[:cut], self.order, self.candidates):
             predicted = predictor.fill(
