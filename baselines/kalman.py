@@ -4,7 +4,7 @@ James Durbin, Siem Jan Koopman. "Time Series Analysis by State Space Methods", s
 Oxford University Press, 2012. Section 2 (local level), 4.3-4.4 (filter, smoother), 4.10 (missing
 observations), 2.10 (concentrated likelihood). DOI 10.1093/acprof:oso/9780199641178.001.0001
 Andrew C. Harvey. "Forecasting, Structural Time Series Models and the Kalman Filter". Cambridge
-University Press, 1989. Section 2.3.3 (damped level) and 3.4 (initial state).
+University Press, 1989.
 
 A reading is a seasonal profile, plus a level, plus noise; the level decays by the factor `damping`
 per step and is shaken at random. With damping 1 it is the local level model. Choices that the

@@ -10,7 +10,8 @@ Deliberate deviations from that baseline:
 
 * Ridge least squares on the training steps instead of Adam on windows of 24 steps; gaps of the
   training steps are interpolated for it, one at their end to the next visible reading. Fitting
-  again on the series as the predictor fills it made the validation errors of the slices larger.
+  again on the series as the predictor fills it did not lower the best validation error on the
+  slices (tried with the prior zero).
 * The prior of the coefficients is zero, or each sensor's own autoregression and zero elsewhere.
   Prior and ridge are those with the smallest error at the visible readings of the last tenth of
   the training steps (at most `HELD_BACK`) when fitted on the others.
