@@ -1,10 +1,8 @@
 """Kalman smoothing of a level around a seasonal profile, sensor by sensor.
 
 James Durbin, Siem Jan Koopman. "Time Series Analysis by State Space Methods", second edition.
-Oxford University Press, 2012. Section 2 (local level), 4.3-4.4 (filter, smoother), 4.10 (missing
-observations), 2.10 (concentrated likelihood). DOI 10.1093/acprof:oso/9780199641178.001.0001
-Andrew C. Harvey. "Forecasting, Structural Time Series Models and the Kalman Filter". Cambridge
-University Press, 1989.
+Oxford University Press, 2012. DOI 10.1093/acprof:oso/9780199641178.001.0001
+Andrew C. Harvey. "Forecasting, Structural Time Series Models and the Kalman Filter". 1989.
 
 A reading is a seasonal profile, plus a level, plus noise; the level decays by the factor `damping`
 per step and is shaken at random. With damping 1 it is the local level model. Choices that the
@@ -187,9 +185,7 @@ def profile_of_others(
     return profile
 
 
-def _first_variance(
-    noise: Float[np.ndarray, "..."], damping: Float[np.ndarray, "..."]
-) -> np.ndarray:
+def _first_variance(noise: np.ndarray, damping: np.ndarray) -> np.ndarray:
     """Stationary variance of the level; `DIFFUSE` without damping."""
     undamped = damping == 1
     return np.where(undamped, DIFFUSE, (1 - noise) / np.where(undamped, 1, 1 - damping**2))

@@ -1,7 +1,7 @@
 """Imputation with the one-step predictor of a vector autoregression.
 
-Helmut Lütkepohl. "New Introduction to Multiple Time Series Analysis". Springer, 2005. Sections 2.1
-and 3.2 (least squares), 5.4 (shrinkage to a prior). DOI 10.1007/978-3-540-27752-1
+Helmut Lütkepohl. "New Introduction to Multiple Time Series Analysis". Springer, 2005.
+DOI 10.1007/978-3-540-27752-1
 As the VAR baseline of Andrea Cini, Ivan Marisca, Cesare Alippi. "Filling the G_ap_s: Multivariate
 Time Series Imputation by Graph Neural Networks". ICLR, 2022. arXiv:2108.00298: a step is predicted
 from the last `order` steps, visible or filled before, and fills what is missing of it.
