@@ -16,97 +16,107 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-SLICE_ELEMENTS = 1 << 19
-"""Attention weights computed at a time: 2 MB in float32, about a core's second-level cache."""
+from psan import kernels
+from psan.dropout import Drop, runs_on_kernels
 
-DROPOUT_LEVELS = 2**8
-"""Dropout probabilities are rounded to a multiple of 1/256: a random byte decides on a weight."""
+SLICE_ELEMENTS = 1 << 21
+"""Attention weights computed at a time: 8 MB, enough to occupy every core with one call."""
 
 
 def biased_attention(
-    query: Float[Tensor, "g n e"],
-    key: Float[Tensor, "g n e"],
-    value: Float[Tensor, "g n e"],
-    bias: Float[Tensor, "n n"],
-    dropout: float = 0.0,
-) -> Float[Tensor, "g n e"]:
-    """`dropout(softmax(query keyᵀ / √e + bias)) value` for each group `g` (sample × step × head).
+    projected: Float[Tensor, "g n 3 h e"], bias: Float[Tensor, "n n"], dropout: float = 0.0
+) -> Float[Tensor, "g n h e"]:
+    """`dropout(softmax(query keyᵀ / √e + bias)) value` for each group `g` (sample × step) and head.
 
     Args:
-        query: what each node asks for, `e` features a head.
-        key: what each node offers.
-        value: what each node hands on.
-        bias: added unscaled to the scores of every group; `bias[i, j]` is for query node `i` and
-            key node `j`.
+        projected: query, key and value of each node and head, `e` features each: what it asks for,
+            what it offers and what it hands on.
+        bias: added unscaled to the scores of every group and head; `bias[i, j]` is for query node
+            `i` and key node `j`.
         dropout: probability with which a weight is dropped; 0 outside training.
     """
-    if query.device.type != "cpu":
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
-    output: Tensor = _SlicedAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, bias, dropout
-    )
-    return output
+    if runs_on_kernels(projected, bias):
+        output: Tensor = _SlicedAttention.apply(  # type: ignore[no-untyped-call]
+            projected, bias, Drop.draw(dropout)
+        )
+        return output
+    query, key, value = projected.transpose(1, 3).unbind(2)
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+    return mixed.transpose(1, 2)
 
 
-def _slices(groups: int, nodes: int) -> Iterator[slice]:
+def _slices(groups: int, nodes: int, heads: int) -> Iterator[tuple[int, slice, int]]:
+    """Head, groups and a number for the random numbers of each slice."""
     step = max(1, SLICE_ELEMENTS // (nodes * nodes))
-    return (slice(start, min(start + step, groups)) for start in range(0, groups, step))
-
-
-def _keep(shape: torch.Size, dropout: float, generator: torch.Generator) -> Tensor:
-    """Random True for kept weights: 8 bits decide, drawn eight at a time from 64-bit numbers."""
-    count = math.prod(shape)
-    bits = torch.empty((count + 7) // 8, dtype=torch.int64)
-    bits.random_(-(2**63), None, generator=generator)
-    return (bits.view(torch.uint8)[:count] >= dropout * DROPOUT_LEVELS).view(shape)
+    for head in range(heads):
+        for start in range(0, groups, step):
+            yield head, slice(start, min(start + step, groups)), head * groups + start
 
 
 class _SlicedAttention(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout: float
-    ) -> Tensor:
-        dropout = round(dropout * DROPOUT_LEVELS) / DROPOUT_LEVELS
-        seed = int(torch.randint(2**62, ())) if dropout else 0
-        generator = torch.Generator().manual_seed(seed)
-        ctx.save_for_backward(query, key, value, bias)
-        ctx.dropout, ctx.seed = dropout, seed
+    def forward(ctx: Any, projected: Tensor, bias: Tensor, drop: Drop) -> Tensor:
+        kernels.use_torch_threads()
+        groups, nodes, _, heads, _ = projected.shape
+        projected, bias = projected.detach().contiguous(), bias.detach().contiguous()
+        query, key, value = projected.unbind(2)
         output = torch.empty_like(value)
-        value = value / (1 - dropout)
-        for part in _slices(*query.shape[:2]):
-            weights = _weights(query[part], key[part], bias)
-            if dropout:
-                weights *= _keep(weights.shape, dropout, generator)
-            torch.bmm(weights, value[part], out=output[part])
+        log_sum = projected.new_empty(heads, groups, nodes)
+        scale = torch.empty_like(log_sum)
+        weights = _buffer(projected)
+        for head, part, first in _slices(groups, nodes, heads):
+            slice_weights = _scores(query, key, head, part, weights)
+            kernels.attention_weights(
+                slice_weights.numpy(), bias.numpy(), scale[head, part].numpy(),
+                log_sum[head, part].numpy(), first, drop.seed, drop.below,
+            )  # fmt: skip
+            output[part, :, head] = slice_weights @ value[part, :, head]
+        output *= scale.mul_(float(drop.keep)).permute(1, 2, 0)[..., None]
+        ctx.save_for_backward(projected, bias, output, log_sum)
+        ctx.drop = drop
         return output
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        query, key, value, bias = ctx.saved_tensors
-        grad_query, grad_key, grad_value = map(torch.empty_like, (query, key, value))
-        grad_bias = torch.zeros_like(bias)
-        generator = torch.Generator().manual_seed(ctx.seed)
-        grad_output = grad_output / (1 - ctx.dropout)
-        for part in _slices(*query.shape[:2]):
-            weights = dropped = _weights(query[part], key[part], bias)
-            grad_weights = torch.bmm(grad_output[part], value[part].mT)
-            if ctx.dropout:
-                keep = _keep(weights.shape, ctx.dropout, generator)
-                grad_weights *= keep
-                dropped = weights * keep
-            torch.bmm(dropped.mT, grad_output[part], out=grad_value[part])
-            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            torch.bmm(grad_scores, key[part], out=grad_query[part])
-            torch.bmm(grad_scores.mT, query[part], out=grad_key[part])
-            grad_bias += grad_scores.sum(0)
-        scale = _scale(query)
-        return grad_query.mul_(scale), grad_key.mul_(scale), grad_value, grad_bias, None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
+        kernels.use_torch_threads()
+        projected, bias, output, log_sum = ctx.saved_tensors
+        drop: Drop = ctx.drop
+        groups, nodes, _, heads, _ = projected.shape
+        query, key, value = projected.unbind(2)
+        grad = torch.empty_like(projected)
+        grad_query, grad_key, grad_value = grad.unbind(2)
+        grad_bias = bias.new_zeros(torch.get_num_threads(), nodes, nodes)
+        weighted = (grad_output * output).sum(-1).permute(2, 0, 1).contiguous()
+        weights, slopes = _buffer(projected), _buffer(projected)
+        for head, part, first in _slices(groups, nodes, heads):
+            given = grad_output[part, :, head]
+            slice_weights = _scores(query, key, head, part, weights)
+            grad_scores = slopes[: len(given)]
+            torch.bmm(given, value[part, :, head].mT, out=grad_scores)
+            kernels.attention_weights_backward(
+                slice_weights.numpy(), grad_scores.numpy(), bias.numpy(),
+                log_sum[head, part].numpy(), weighted[head, part].numpy(), grad_bias.numpy(),
+                first, drop.seed, drop.below, drop.keep,
+            )  # fmt: skip
+            grad_value[part, :, head] = slice_weights.mT @ given
+            grad_query[part, :, head] = grad_scores @ key[part, :, head]
+            grad_key[part, :, head] = grad_scores.mT @ query[part, :, head]
+        grad[:, :, :2] *= _scale(query)
+        return grad, grad_bias.sum(0), None
 
 
-def _scale(query: Tensor) -> float:
-    return 1 / math.sqrt(query.shape[-1])
+def _buffer(projected: Tensor) -> Tensor:
+    groups, nodes = projected.shape[:2]
+    step = max(1, SLICE_ELEMENTS // (nodes * nodes))
+    return projected.new_empty(min(step, groups), nodes, nodes)
 
 
-def _weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
-    shared = bias.expand(len(query), *bias.shape)
-    return torch.baddbmm(shared, query, key.mT, alpha=_scale(query)).softmax(-1)
+def _scale(projected: Tensor) -> float:
+    return 1 / math.sqrt(projected.shape[-1])
+
+
+def _scores(query: Tensor, key: Tensor, head: int, part: slice, buffer: Tensor) -> Tensor:
+    """Scaled products of queries and keys, written into `buffer`."""
+    asked, offered = query[part, :, head], key[part, :, head]
+    scores = buffer[: len(asked)]
+    return torch.baddbmm(scores, asked, offered.mT, beta=0, alpha=_scale(query), out=scores)

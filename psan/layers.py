@@ -5,12 +5,16 @@ Imputation, EDBT 2026. Inside the encoder the axes are `t b n d`: a sensor's win
 matrix per feature, and every convolution over time is one matrix product.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from psan.attention import biased_attention
+from psan.dropout import dropout
+from psan.gate import gated
 
 LOCAL_TAPS = 3
 """Steps that the local convolution sees: the present one and the next two."""
@@ -27,14 +31,15 @@ class Embedding(nn.Module):
         self.readings = nn.Linear(n_features, d_model)
         self.position = nn.Parameter(torch.empty(window, n_nodes, d_model))
         self.mix = nn.Linear(2 * d_model, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         nn.init.xavier_uniform_(self.position)
 
     def forward(self, features: Float[Tensor, "t b n f"]) -> Float[Tensor, "t b n d"]:
         """Embedding of every entry; unobserved readings come in as zeros."""
         readings = self.readings(features)
         position = self.position[:, None].expand_as(readings)
-        mixed: Tensor = self.mix(self.dropout(torch.cat([readings, position], dim=-1)))
+        rate = self.dropout if self.training else 0.0
+        mixed: Tensor = self.mix(dropout(torch.cat([readings, position], dim=-1), rate))
         return mixed
 
 
@@ -82,10 +87,9 @@ class DepthwiseTaps(nn.Module):
 
 
 class Gate(nn.Module):
-    """Two grouped maps of `[x; o]`: output `i` sees its inputs `2i` and `2i + 1` only.
+    """Weights of the gate of one direction, see `psan.gate`.
 
-    So the first half of the outputs depends on `x` alone and the second half on `o` alone. Both
-    maps go through a logistic function; the published code calls the second one "tanh".
+    Both maps go through a logistic function; the published code calls the second one "tanh".
     """
 
     def __init__(self, d_model: int):
@@ -93,21 +97,6 @@ class Gate(nn.Module):
         bound = 2**-0.5  # two inputs a group
         self.weight = nn.Parameter(torch.empty(2, d_model, 2).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(2, d_model).uniform_(-bound, bound))
-
-    def forward(
-        self, x: Float[Tensor, "d t p"], o: Float[Tensor, "d t p"]
-    ) -> Float[Tensor, "d t p"]:
-        """`s ⊙ o + (1 - s) ⊙ v` with the gates `s` and `v` of `[x; o]`."""
-        pairs = x.shape[0] // 2
-        halves = []
-        for half, source in enumerate((x, o)):
-            chosen = slice(half * pairs, (half + 1) * pairs)
-            weight = self.weight[:, chosen].transpose(0, 1)  # [pair gate 2]
-            bias = self.bias[:, chosen].T[..., None]
-            halves.append(torch.baddbmm(bias, weight, source.reshape(pairs, 2, -1)))
-        gates = torch.cat(halves).sigmoid()  # [d gate tp]
-        share, candidate = gates[:, 0].view_as(o), gates[:, 1].view_as(o)
-        return torch.lerp(candidate, o, share)
 
 
 class Branch(nn.Module):
@@ -126,7 +115,7 @@ class BidirectionalTemporalConvolution(nn.Module):
     """Local and global convolution over time, forward and backward, joined by a linear map.
 
     All that follows the gate and the local convolution is linear; the maps are multiplied with
-    each other first, which leaves one product per branch and direction.
+    each other first, which leaves one product for the global and one for the local part.
     """
 
     def __init__(self, d_model: int, window: int):
@@ -136,37 +125,48 @@ class BidirectionalTemporalConvolution(nn.Module):
         self.join = nn.Linear(2 * d_model, d_model)
 
     def forward(self, x: Float[Tensor, "t b n d"]) -> Float[Tensor, "t b n d"]:
-        """Mixes the steps of each sensor's window."""
+        """Adds to `x` what mixing the steps of each sensor's window gives."""
         t, b, n, d = x.shape
-        series = x.reshape(t, b * n, d).permute(2, 0, 1).contiguous()  # [d t p]
-        branches = (self.future, self.past)
-        convolved = self._convolve(series).unbind(1)
+        series = x.reshape(-1, d).t().contiguous().view(d, t, b * n)
         of_global, of_local = self.join.weight.split(d, dim=1)
-        out = self.join.bias.expand(t * b * n, d)
-        for k, branch in enumerate(branches):
-            gated = branch.gate(series, convolved[k])
-            for source, join, last in (
-                (gated, of_global, branch.global_out),
-                (convolved[2 + k], of_local, branch.local_out),
-            ):
-                out = torch.addmm(
-                    out + join @ last.bias, source.reshape(d, -1).T, (join @ last.weight).T
-                )
-        return out.view(t, b, n, d)
+        constant = self.join.bias
+        for branch in (self.future, self.past):
+            local_bias = branch.local_out(branch.local_taps.bias)
+            constant = constant + of_global @ branch.global_out.bias + of_local @ local_bias
+        mixed = constant[:, None]  # features first, which makes the products half as long
+        for source, join, last in (
+            (self.far(series), of_global, [self.future.global_out, self.past.global_out]),
+            (self.near(series), of_local, [self.future.local_out, self.past.local_out]),
+        ):
+            weight = torch.stack([join @ linear.weight for linear in last], dim=-1)
+            mixed = torch.addmm(mixed, weight.view(d, 2 * d), source.view(2 * d, -1))
+        return (x.reshape(-1, d) + mixed.T).view(t, b, n, d)
 
-    def _convolve(self, series: Float[Tensor, "d t p"]) -> Float[Tensor, "d 4 t p"]:
-        """Global future, global past, local future, local past."""
-        d, t, p = series.shape
-        taps = [self.future.global_taps, self.past.global_taps]
-        taps += [self.future.local_taps, self.past.local_taps]
-        matrices = [tap.matrix(t) for tap in taps]
-        # on the reversed series: rows and columns change places
-        matrices[1], matrices[3] = matrices[1].mT, matrices[3].mT
-        bias = torch.stack([tap.bias for tap in taps], dim=1)  # [d 4]
-        flat = torch.baddbmm(
-            bias.repeat_interleave(t, dim=1)[..., None], torch.cat(matrices, dim=1), series
+    def far(self, series: Float[Tensor, "d t p"]) -> Float[Tensor, "d 2 m"]:
+        """Gated convolutions over the whole window, ahead and back; `m` is `t × p`."""
+        d, t, _ = series.shape
+        branches = (self.future, self.past)
+        taps = [branch.global_taps for branch in branches]
+        bias = torch.stack([tap.bias for tap in taps], dim=1).repeat_interleave(t, dim=1)
+        convolved = torch.baddbmm(bias[..., None], _both_ways(taps, t), series)
+        return gated(
+            series.view(d, -1),
+            convolved.view(d, 2, -1),
+            torch.stack([branch.gate.weight for branch in branches]),
+            torch.stack([branch.gate.bias for branch in branches]),
         )
-        return flat.view(d, 4, t, p)
+
+    def near(self, series: Float[Tensor, "d t p"]) -> Float[Tensor, "d 2 m"]:
+        """Convolutions over `LOCAL_TAPS` steps, ahead and back, without their bias."""
+        d, t, _ = series.shape
+        taps = [self.future.local_taps, self.past.local_taps]
+        return torch.bmm(_both_ways(taps, t), series).view(d, 2, -1)
+
+
+def _both_ways(taps: Sequence[DepthwiseTaps], window: int) -> Float[Tensor, "d s t"]:
+    """Matrices of a convolution ahead and of one on the reversed series, one above the other."""
+    ahead, back = (tap.matrix(window) for tap in taps)
+    return torch.cat([ahead, back.mT], dim=1)  # reversed: rows and columns change places
 
 
 class SpatialAttention(nn.Module):
@@ -189,8 +189,8 @@ class SpatialAttention(nn.Module):
     ) -> Float[Tensor, "t b n d"]:
         """Mixes the sensors of each step; two residual parts, each normalised at its end."""
         rate = self.dropout if self.training else 0.0
-        y = self.norm_attention(x + F.dropout(self.attend(x, similarity), rate))
-        z: Tensor = self.norm_out(y + F.dropout(self.shrink(F.relu(self.hidden(y))), rate))
+        y = self.norm_attention(x + dropout(self.attend(x, similarity), rate))
+        z: Tensor = self.norm_out(y + dropout(self.shrink(F.relu(self.hidden(y))), rate))
         return z
 
     def attend(
@@ -199,9 +199,6 @@ class SpatialAttention(nn.Module):
         """Attention alone: what each sensor takes from the others at the same step."""
         t, b, n, d = x.shape
         projected = x @ torch.cat([self.query, self.key, self.value], dim=1)
-        heads = projected.view(t * b, n, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        query, key, value = heads.reshape(3, t * b * self.n_heads, n, -1)
         rate = self.dropout if self.training else 0.0
-        mixed = biased_attention(query, key, value, similarity, rate)
-        mixed = mixed.view(t * b, self.n_heads, n, -1).transpose(1, 2)
-        return mixed.reshape(t, b, n, d) @ self.out
+        heads = projected.view(t * b, n, 3, self.n_heads, -1)
+        return biased_attention(heads, similarity, rate).reshape(t, b, n, d) @ self.out

@@ -96,8 +96,7 @@ class PSAN(nn.Module):
         hidden = self.embedding(features.transpose(0, 1))
         similarity = self.prototypes()
         for temporal, spatial in zip(self.temporal, self.spatial, strict=True):
-            hidden = hidden + temporal(hidden)
-            hidden = spatial(hidden, similarity)
+            hidden = spatial(temporal(hidden), similarity)
         estimate: Tensor = self.head(hidden).transpose(0, 1)
         return estimate
 

@@ -75,10 +75,14 @@ def draw(results: Results, names: Sequence[str]) -> Iterator[tuple[str, str, str
         with style.context():
             for drawing in FIGURES[name].maker(results):
                 stem = "_".join(part for part in (name, drawing.suffix) if part)
-                for kind, facts in (("png", {"Software": None}), ("svg", {"Date": None})):
-                    save = _saver(drawing.figure, kind, facts)
-                    write_atomically(results.folder / "figures" / f"{stem}.{kind}", save)
+                save(drawing.figure, results.folder / "figures", stem)
                 yield name, stem, drawing.about
+
+
+def save(drawn: Figure, folder: Path, stem: str) -> None:
+    """Writes a figure as PNG and SVG, undated: the same figure gives the same bytes."""
+    for kind, facts in (("png", {"Software": None}), ("svg", {"Date": None})):
+        write_atomically(folder / f"{stem}.{kind}", _saver(drawn, kind, facts))
 
 
 def delete_others(folder: Path, stems: Collection[str]) -> None:

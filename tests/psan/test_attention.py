@@ -9,49 +9,84 @@ from torch import Tensor
 import psan.attention
 from psan.attention import biased_attention
 
-GROUPS, NODES, WIDTH = 7, 11, 4
+GROUPS, NODES, HEADS, WIDTH = 7, 11, 2, 4
 
 
-def textbook(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+def textbook(projected: Tensor, bias: Tensor, kept: Tensor | float = 1.0) -> Tensor:
+    query, key, value = projected.transpose(1, 3).unbind(2)  # [g h n e]
     scores = query @ key.mT / math.sqrt(query.shape[-1]) + bias
-    return scores.softmax(-1) @ value
+    return ((scores.softmax(-1) * kept) @ value).transpose(1, 2)
 
 
-def arguments(dtype: torch.dtype = torch.float64) -> list[Tensor]:
+def arguments(dtype: torch.dtype = torch.float32, scale: float = 1.0) -> list[Tensor]:
     torch.manual_seed(1)
-    shapes = [(GROUPS, NODES, WIDTH)] * 3 + [(NODES, NODES)]
-    return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+    shapes = (GROUPS, NODES, 3, HEADS, WIDTH), (NODES, NODES)
+    return [(scale * torch.randn(shape, dtype=dtype)).requires_grad_() for shape in shapes]
 
 
 @pytest.mark.parametrize("groups_at_a_time", [1, 3, GROUPS])
-def test_values_and_gradients(monkeypatch: pytest.MonkeyPatch, groups_at_a_time: int) -> None:
+@pytest.mark.parametrize("scale", [1.0, 12.0], ids=["ordinary", "scores of some hundreds"])
+def test_values_and_gradients(
+    monkeypatch: pytest.MonkeyPatch, groups_at_a_time: int, scale: float
+) -> None:
     monkeypatch.setattr(psan.attention, "SLICE_ELEMENTS", groups_at_a_time * NODES**2)
-    ours, plain = arguments(), arguments()
-    weight = torch.randn(GROUPS, NODES, WIDTH, dtype=torch.float64)
-    out, expected = biased_attention(*ours), textbook(*plain)
-    torch.testing.assert_close(out, expected)
+    ours = arguments(scale=scale)
+    exact = [part.detach().double().requires_grad_() for part in ours]
+    weight = torch.randn(GROUPS, NODES, HEADS, WIDTH)
+    out, expected = biased_attention(*ours), textbook(*exact)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5 * scale)
     (out * weight).sum().backward()
     (expected * weight).sum().backward()
-    for got, wanted in zip(ours, plain, strict=True):
-        torch.testing.assert_close(got.grad, wanted.grad)
+    for got, wanted in zip(ours, exact, strict=True):
+        assert got.grad is not None
+        torch.testing.assert_close(got.grad.double(), wanted.grad, rtol=1e-3, atol=1e-4 * scale)
 
 
-def test_gradients_are_those_of_the_function_with_dropout() -> None:
+def test_other_precisions_are_computed_by_torch() -> None:
+    ours = arguments(torch.float64)
+    torch.testing.assert_close(biased_attention(*ours), textbook(*ours))
+    assert biased_attention(*arguments(torch.bfloat16)).dtype == torch.bfloat16
+
+
+def one_hot_values(groups: int, nodes: int) -> Tensor:
+    """Values with which the output is the matrix of weights."""
+    projected = torch.randn(groups, nodes, 3, HEADS, nodes)
+    projected[:, :, 2] = torch.eye(nodes)[:, None]
+    return projected
+
+
+def test_gradients_are_those_of_the_weights_that_were_kept() -> None:
+    torch.manual_seed(4)
+    projected, bias = one_hot_values(GROUPS, NODES), torch.randn(NODES, NODES)
+
     def with_one_mask(*tensors: Tensor) -> Tensor:
         torch.manual_seed(5)
         return biased_attention(*tensors, dropout=0.3)
 
-    assert torch.autograd.gradcheck(with_one_mask, arguments())
+    kept = (with_one_mask(projected, bias) > 0).transpose(1, 2) / 0.7  # [g h n n]
+    assert 0 < int((kept == 0).sum()) < kept.numel()
+    ours = [projected.clone().requires_grad_(), bias.clone().requires_grad_()]
+    plain = [part.detach().clone().requires_grad_() for part in ours]
+    weight = torch.randn(GROUPS, NODES, HEADS, NODES)
+    (with_one_mask(*ours) * weight).sum().backward()
+    (textbook(*plain, kept) * weight).sum().backward()
+    for got, wanted in zip(ours, plain, strict=True):
+        torch.testing.assert_close(got.grad, wanted.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_keeps_the_mean_and_drops_the_stated_share() -> None:
     torch.manual_seed(2)
-    groups, nodes = 4000, 16
-    query = key = torch.zeros(groups, nodes, nodes)
-    value = torch.eye(nodes).expand(groups, nodes, nodes).contiguous()
-    weights = biased_attention(query, key, value, torch.zeros(nodes, nodes), dropout=0.1)
+    groups, nodes = 2000, 16
+    projected = one_hot_values(groups, nodes)
+    projected[:, :, :2] = 0
+    weights = biased_attention(projected, torch.zeros(nodes, nodes), dropout=0.1)
     assert float(weights.mean()) == pytest.approx(1 / nodes, rel=2e-3)
-    assert float((weights == 0).double().mean()) == pytest.approx(26 / 256, rel=1e-2)
+    dropped = (weights == 0).double()
+    assert float(dropped.mean()) == pytest.approx(0.1, rel=1e-2)
+    for axes in ((0, 1, 2), (0, 2, 3), (1, 2, 3)):  # evenly over keys, queries and groups
+        spread = dropped.mean(axes)
+        expected = math.sqrt(0.1 * 0.9 / (dropped.numel() / spread.numel()))
+        assert float(spread.std()) < 1.6 * expected
 
 
 def test_dropout_differs_between_calls_and_follows_the_seed() -> None:
@@ -66,8 +101,10 @@ def test_dropout_differs_between_calls_and_follows_the_seed() -> None:
 
 def test_no_weight_per_group_is_kept_for_the_backward_pass() -> None:
     kept: list[int] = []
+    groups, nodes = 3, 200
+    projected = torch.randn(groups, nodes, 3, HEADS, WIDTH, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: kept.append(t.numel()) or t, lambda t: t
     ):
-        biased_attention(*arguments(), dropout=0.1)
-    assert max(kept) < GROUPS * NODES * NODES
+        biased_attention(projected, torch.randn(nodes, nodes, requires_grad=True), dropout=0.1)
+    assert sum(kept) < 2 * nodes * nodes

@@ -61,21 +61,22 @@ def test_intermediate_tensors(golden: Golden) -> None:
     seen: dict[str, torch.Tensor] = {}
     temporal, spatial = model.temporal[0], model.spatial[0]
     model.embedding.register_forward_hook(lambda m, i, o: seen.update(emb=o))
-    temporal.register_forward_hook(lambda m, i, o: seen.update(layer0_bilstcm=o, x=i[0]))
+    temporal.register_forward_hook(lambda m, i, o: seen.update(layer0_bilstcm=o - i[0], x=i[0]))
     spatial.register_forward_hook(lambda m, i, o: seen.update(spatial_in=i[0]))
     model.head.register_forward_hook(lambda m, i, o: seen.update(encoder=i[0]))
     model(*inputs(golden))
 
     t, b, n, d = seen["x"].shape
-    series = seen["x"].reshape(t, b * n, d).permute(2, 0, 1)
-    convolved = temporal._convolve(series)
+    series = seen["x"].reshape(t, b * n, d).permute(2, 0, 1).contiguous()
+    far, near = temporal.far(series), temporal.near(series)
 
     def to_steps(rows: torch.Tensor) -> torch.Tensor:
-        return rows.permute(1, 2, 0).reshape(t, b, n, d)
+        return rows.T.reshape(t, b, n, d)
 
-    gated = to_steps(temporal.future.gate(series, convolved[:, 0]))
-    seen["layer0_r_gtcn"] = temporal.future.global_out(gated)
-    seen["layer0_l_ltcn"] = temporal.past.local_out(to_steps(convolved[:, 3])).flip(0)
+    back = temporal.past
+    seen["layer0_r_gtcn"] = temporal.future.global_out(to_steps(far[:, 0]))
+    local = to_steps(near[:, 1] + back.local_taps.bias[:, None])
+    seen["layer0_l_ltcn"] = back.local_out(local).flip(0)
     seen["layer0_mhssa"] = spatial.attend(seen["spatial_in"], model.prototypes())
 
     expected = golden.group("mid")

@@ -1,0 +1,1 @@
+"""What a training step and an inference cost, measured side by side with a plain formulation."""

@@ -1,0 +1,68 @@
+"""Dropout that keeps no mask: the backward pass makes the same random numbers again.
+
+Torch draws its own on a CPU with one thread: at METR-LA size that takes as long as all the matrix
+products of a training step.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from psan import kernels
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What is dropped: entries whose random number is below `below`; the others times `keep`."""
+
+    seed: np.uint32
+    below: np.uint32
+    keep: np.float32
+
+    @classmethod
+    def draw(cls, probability: float) -> "Drop":
+        """A new seed from torch's generator, or nothing to drop with a probability of 0."""
+        seed = int(torch.randint(kernels.RANDOM_VALUES, ())) if probability else 0
+        below = round(probability * kernels.RANDOM_VALUES)
+        return cls(np.uint32(seed), np.uint32(below), np.float32(1 / (1 - probability)))
+
+
+def runs_on_kernels(*tensors: Tensor) -> bool:
+    """Whether all of them are what the kernels take; otherwise torch's own operations serve."""
+    return all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+
+
+def dropout(x: Float[Tensor, "*shape"], probability: float) -> Float[Tensor, "*shape"]:
+    """Sets each entry to 0 with a probability, and scales the others so that the mean stays."""
+    if probability == 0:
+        return x
+    if not runs_on_kernels(x):
+        return F.dropout(x, probability)
+    dropped: Tensor = _Dropout.apply(x, Drop.draw(probability))  # type: ignore[no-untyped-call]
+    return dropped
+
+
+def _dropped(x: Tensor, drop: Drop) -> Tensor:
+    kernels.use_torch_threads()
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    kernels.dropout(
+        x.detach().view(-1).numpy(), out.view(-1).numpy(), drop.seed, drop.below, drop.keep
+    )
+    return out
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, drop: Drop) -> Tensor:
+        ctx.drop = drop
+        return _dropped(x, drop)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _dropped(grad, ctx.drop), None

@@ -1,0 +1,61 @@
+"""The gate that joins the global convolution with what went into it."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from psan import kernels
+from psan.dropout import runs_on_kernels
+
+
+def gated(
+    x: Float[Tensor, "d m"],
+    o: Float[Tensor, "d 2 m"],
+    weight: Float[Tensor, "2 2 d 2"],
+    bias: Float[Tensor, "2 2 d"],
+) -> Float[Tensor, "d 2 m"]:
+    """`s ⊙ o + (1 - s) ⊙ v` for both directions of time, with gates `s` and `v` of `[x; o]`.
+
+    Gates are logistic functions of grouped maps: output `i` sees inputs `2i` and `2i + 1` of
+    `[x; o]` only, so the first half depends on `x` alone and the second half on `o` alone.
+
+    Args:
+        x: the series, features first.
+        o: its convolutions, one for each direction.
+        weight: `[direction gate output input]`.
+        bias: `[direction gate output]`.
+    """
+    if runs_on_kernels(x, o, weight, bias):
+        result: Tensor = _Gate.apply(x, o, weight, bias)  # type: ignore[no-untyped-call]
+        return result
+    both = torch.cat([x[:, None].expand_as(o), o])  # [2d direction m]
+    pairs = both.view(len(x), 2, *o.shape[1:])  # [d 2 direction m]
+    gates = torch.einsum("kgdi,dikm->gdkm", weight, pairs) + bias.permute(1, 2, 0)[..., None]
+    share, candidate = gates.sigmoid().unbind(0)
+    return torch.lerp(candidate, o, share)
+
+
+class _Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, o: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        kernels.use_torch_threads()
+        inputs = tuple(part.detach().contiguous() for part in (x, o, weight, bias))
+        ctx.save_for_backward(*inputs)
+        out = torch.empty_like(inputs[1])
+        kernels.gate(*(part.numpy() for part in (*inputs, out)))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        kernels.use_torch_threads()
+        x, o, weight, bias = ctx.saved_tensors
+        grad_x, grad_o = torch.empty_like(x), torch.empty_like(o)
+        blocks = -(-x.shape[1] // kernels.BLOCK)
+        sums = np.empty((blocks, *bias.shape, 3), dtype=np.float32)
+        parts = (x, o, weight, bias, grad.contiguous(), grad_x, grad_o)
+        kernels.gate_backward(*(part.numpy() for part in parts), sums)
+        of_gates = torch.from_numpy(sums.sum(0))
+        return grad_x, grad_o, of_gates[..., :2], of_gates[..., 2]

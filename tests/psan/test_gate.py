@@ -1,0 +1,51 @@
+"""The gate's kernel against its formula."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from psan import kernels
+from psan.gate import gated
+
+
+def arguments(dtype: torch.dtype, width: int, columns: int) -> list[Tensor]:
+    torch.manual_seed(0)
+    shapes = (width, columns), (width, 2, columns), (2, 2, width, 2), (2, 2, width)
+    return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+
+
+def formula(x: Tensor, o: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """One output at a time."""
+    rows = []
+    for i in range(len(x)):
+        directions = []
+        for k in range(2):
+            a, b = torch.cat([x, o[:, k]])[2 * i : 2 * i + 2]
+            s, v = (
+                torch.sigmoid(weight[k, g, i, 0] * a + weight[k, g, i, 1] * b + bias[k, g, i])
+                for g in range(2)
+            )
+            directions.append(s * o[i, k] + (1 - s) * v)
+        rows.append(torch.stack(directions))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("columns", [1, 7, kernels.BLOCK + 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_values_and_gradients(dtype: torch.dtype, columns: int) -> None:
+    ours, plain = arguments(dtype, 6, columns), arguments(dtype, 6, columns)
+    out, expected = gated(*ours), formula(*plain)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+    given = torch.randn_like(out)
+    (out * given).sum().backward()
+    (expected * given).sum().backward()
+    for got, wanted in zip(ours, plain, strict=True):
+        torch.testing.assert_close(got.grad, wanted.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_large_inputs_saturate() -> None:
+    x, o, weight, bias = arguments(torch.float32, 4, 5)
+    big = [1e4 * x, o, 1e4 * weight, bias]
+    out = gated(*big)
+    assert out.isfinite().all()
+    torch.testing.assert_close(out, formula(*big), rtol=1e-5, atol=1e-5)
