@@ -1,8 +1,9 @@
 """Loops over single numbers that torch would make as chains of separate operations on a CPU.
 
-Matrix products stay with torch. Here is what stands between them: softmax with a shared bias and
-dropout, the gates of the temporal convolution, dropout. Numba compiles each function at its first
-call and keeps the result beside this file or in the user's cache, for the next process.
+Attention with a shared bias and dropout, the gates of the temporal convolution, and dropout itself.
+Matrix products are BLAS's, in tiles that stay in a core's cache until softmax and the next product
+are done with them. Numba compiles each function at its first call and keeps the result beside this
+file or in the user's cache, for the next process.
 
 All arrays are float32 and C-contiguous. Random numbers are a hash of a seed and of an entry's
 place, so that the backward pass makes the same ones again and nothing has to be kept.
@@ -24,6 +25,9 @@ FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 BLOCK = 1024
 """Entries that one thread takes at a time: some rows of that length stay in its cache."""
+
+PRODUCT = 2**18
+"""Multiplications of one matrix product: more, and BLAS starts threads of its own."""
 
 RANDOM_VALUES = 2**32
 """Random numbers are integers from 0 to below this."""
@@ -110,79 +114,157 @@ def _maximum(row, added):
     return _as_float(_ordered(top))
 
 
+@njit(inline="always")
+@no_type_check
+def _rows_at_a_time(n, e):
+    return max(1, min(n, PRODUCT // (n * e)))
+
+
+@njit(fastmath=FASTMATH)
+@no_type_check
+def _copy(source, factor, out):
+    """Fills `out` with `source`, which need not be contiguous, times `factor`."""
+    for i in range(out.shape[0]):
+        for k in range(out.shape[1]):
+            out[i, k] = source[i, k] * factor
+
+
+@njit(fastmath=FASTMATH)
+@no_type_check
+def _exponentials(row, added, own, drop):
+    """Turns a row of scores into exponentials, some dropped; returns maximum and sum of all."""
+    highest, total = _maximum(row, added), f32(0)
+    if drop > 0:
+        for j in range(len(row)):
+            weight = _exp(row[j] + added[j] - highest)
+            total += weight
+            row[j] = weight if _random(own, j) >= drop else f32(0)
+    else:
+        for j in range(len(row)):
+            weight = _exp(row[j] + added[j] - highest)
+            total += weight
+            row[j] = weight
+    return highest, total
+
+
+@njit(fastmath=FASTMATH)
+@no_type_check
+def _back_to_scores(row, slope, added, share, shift, mean, own, drop, keep):
+    """Turns a row of scores into weights, and `slope`, their gradient, into that of the scores.
+
+    Both are those after dropout; the scores' gradient is also added to `share`, the bias's.
+    """
+    if drop > 0:
+        for j in range(len(row)):
+            weight = _exp(min(row[j] + added[j] - shift, f32(0)))
+            kept = keep if _random(own, j) >= drop else f32(0)
+            row[j] = weight * kept
+            slope[j] = weight * (slope[j] * kept - mean)
+            share[j] += slope[j]
+    else:
+        for j in range(len(row)):
+            row[j] = _exp(min(row[j] + added[j] - shift, f32(0)))
+            slope[j] = row[j] * (slope[j] - mean)
+            share[j] += slope[j]
+
+
 @njit(parallel=True, fastmath=FASTMATH, cache=True)
 @no_type_check
-def attention_weights(scores, bias, scale, log_sum, first, seed, drop):
-    """Turns scores `[g n n]` into weights that are not yet divided by their sum, some dropped.
+def attend(projected, bias, factor, seed, drop, keep, output, log_sum):
+    """Attention of every group and head, see `psan.attention`.
 
     Args:
-        scores: products of queries and keys; overwritten.
-        bias: added to each group's scores `[n n]`.
-        scale: filled with 1 / sum of each row's weights `[g n]`.
-        log_sum: filled with the logarithm of the sum of each row's exponentials `[g n]`.
-        first: number of the first group, for the random numbers.
+        projected: queries, keys and values `[g n 3 h e]`.
+        bias: added to the scores `[n n]`.
+        factor: of the products of queries and keys.
         seed: of the random numbers.
         drop: a weight goes when its random number is below; 0 keeps all.
+        keep: factor of the weights that are kept.
+        output: filled `[g n h e]`.
+        log_sum: filled with the logarithm of the sum of each row's exponentials `[g h n]`.
     """
-    groups, n, _ = scores.shape
+    groups, n, _, heads, e = projected.shape
+    rows = _rows_at_a_time(n, e)
     for g in prange(groups):
-        for i in range(n):
-            row, added, total = scores[g, i], bias[i], f32(0)
-            highest = _maximum(row, added)
-            if drop > 0:
-                own = _row_seed(seed, (first + g) * n + i)
-                for j in range(n):
-                    weight = _exp(row[j] + added[j] - highest)
-                    total += weight
-                    row[j] = weight if _random(own, j) >= drop else f32(0)
-            else:
-                for j in range(n):
-                    weight = _exp(row[j] + added[j] - highest)
-                    total += weight
-                    row[j] = weight
-            scale[g, i] = f32(1) / total
-            log_sum[g, i] = highest + np.log(total)
+        query, value, key = np.empty((n, e), f32), np.empty((n, e), f32), np.empty((e, n), f32)
+        scores, mixed = np.empty((rows, n), f32), np.empty((rows, e), f32)
+        scale = np.empty(rows, f32)
+        for h in range(heads):
+            _copy(projected[g, :, 0, h], factor, query)
+            _copy(projected[g, :, 1, h].T, f32(1), key)
+            _copy(projected[g, :, 2, h], f32(1), value)
+            for start in range(0, n, rows):
+                here = min(rows, n - start)
+                np.dot(query[start : start + here], key, scores[:here])
+                for i in range(here):
+                    own = _row_seed(seed, (g * heads + h) * n + start + i)
+                    highest, total = _exponentials(scores[i], bias[start + i], own, drop)
+                    scale[i] = keep / total
+                    log_sum[g, h, start + i] = highest + np.log(total)
+                np.dot(scores[:here], value, mixed[:here])
+                for i in range(here):
+                    for k in range(e):
+                        output[g, start + i, h, k] = mixed[i, k] * scale[i]
 
 
 @njit(parallel=True, fastmath=FASTMATH, cache=True)
 @no_type_check
-def attention_weights_backward(
-    scores, grad, bias, log_sum, weighted, grad_bias, first, seed, drop, keep
+def attend_backward(
+    projected, bias, factor, seed, drop, keep, output, log_sum, given, grad, grad_bias
 ):
-    """Turns scores into weights, and the weights' gradient into that of the scores.
+    """Gradients of `attend`; the weights are made again.
 
     Args:
-        scores: as for `attention_weights`; overwritten with the weights after dropout.
-        grad: of the weights after dropout `[g n n]`; overwritten with that of the scores.
+        projected: as for `attend`, and so are the next five.
         bias: `[n n]`.
-        log_sum: of `attention_weights`.
-        weighted: product of the output and its gradient, summed over features `[g n]`.
-        grad_bias: the scores' gradient is added, a slice per thread `[threads n n]`.
-        first: as for `attention_weights`.
-        seed: as for `attention_weights`.
-        drop: as for `attention_weights`.
+        factor: of the scores.
+        seed: of the random numbers.
+        drop: threshold of the random numbers.
         keep: factor of the weights that are kept.
+        output: of `attend`.
+        log_sum: of `attend`.
+        given: gradient of the output `[g n h e]`.
+        grad: filled with that of `projected` `[g n 3 h e]`.
+        grad_bias: that of the bias is added, a slice per thread `[threads n n]`.
     """
-    groups, n, _ = scores.shape
-    threads = len(grad_bias)
+    groups, n, _, heads, e = projected.shape
+    rows, threads = _rows_at_a_time(n, e), len(grad_bias)
     for thread in prange(threads):
+        query, key, slope = np.empty((n, e), f32), np.empty((n, e), f32), np.empty((n, e), f32)
+        offered, value = np.empty((e, n), f32), np.empty((e, n), f32)
+        grad_key, grad_value = np.empty((e, n), f32), np.empty((e, n), f32)
+        weights, change = np.empty((rows, n), f32), np.empty((rows, n), f32)
+        product, of_query = np.empty((e, n), f32), np.empty((rows, e), f32)
         for g in range(thread * groups // threads, (thread + 1) * groups // threads):
-            for i in range(n):
-                row, slope, added, share = scores[g, i], grad[g, i], bias[i], grad_bias[thread, i]
-                shift, mean = log_sum[g, i], weighted[g, i]
-                if drop > 0:
-                    own = _row_seed(seed, (first + g) * n + i)
-                    for j in range(n):
-                        weight = _exp(min(row[j] + added[j] - shift, f32(0)))
-                        kept = keep if _random(own, j) >= drop else f32(0)
-                        row[j] = weight * kept
-                        slope[j] = weight * (slope[j] * kept - mean)
-                        share[j] += slope[j]
-                else:
-                    for j in range(n):
-                        row[j] = _exp(min(row[j] + added[j] - shift, f32(0)))
-                        slope[j] = row[j] * (slope[j] - mean)
-                        share[j] += slope[j]
+            for h in range(heads):
+                _copy(projected[g, :, 0, h], factor, query)
+                _copy(projected[g, :, 1, h], f32(1), key)
+                _copy(key.T, f32(1), offered)
+                _copy(projected[g, :, 2, h].T, f32(1), value)
+                _copy(given[g, :, h], f32(1), slope)
+                grad_key[:], grad_value[:] = 0, 0
+                for start in range(0, n, rows):
+                    here = min(rows, n - start)
+                    stop = start + here
+                    np.dot(query[start:stop], offered, weights[:here])
+                    np.dot(slope[start:stop], value, change[:here])
+                    for i in range(here):
+                        at, mean = start + i, f32(0)
+                        for k in range(e):
+                            mean += slope[at, k] * output[g, at, h, k]
+                        own = _row_seed(seed, (g * heads + h) * n + at)
+                        _back_to_scores(
+                            weights[i], change[i], bias[at], grad_bias[thread, at],
+                            log_sum[g, h, at], mean, own, drop, keep,
+                        )  # fmt: skip
+                    np.dot(slope[start:stop].T, weights[:here], product)
+                    grad_value += product
+                    np.dot(query[start:stop].T, change[:here], product)
+                    grad_key += product
+                    np.dot(change[:here], key, of_query[:here])
+                    _copy(of_query, factor, grad[g, start:stop, 0, h])
+                _copy(grad_key.T, f32(1), grad[g, :, 1, h])
+                _copy(grad_value.T, f32(1), grad[g, :, 2, h])
 
 
 @njit(inline="always", fastmath=FASTMATH)

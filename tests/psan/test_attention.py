@@ -1,4 +1,4 @@
-"""Attention made slice by slice against the textbook formulation."""
+"""Attention made tile by tile against the textbook formulation."""
 
 import math
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import psan.attention
 from psan.attention import biased_attention
 
 GROUPS, NODES, HEADS, WIDTH = 7, 11, 2, 4
@@ -18,21 +17,21 @@ def textbook(projected: Tensor, bias: Tensor, kept: Tensor | float = 1.0) -> Ten
     return ((scores.softmax(-1) * kept) @ value).transpose(1, 2)
 
 
-def arguments(dtype: torch.dtype = torch.float32, scale: float = 1.0) -> list[Tensor]:
+def arguments(
+    dtype: torch.dtype = torch.float32, scale: float = 1.0, nodes: int = NODES
+) -> list[Tensor]:
     torch.manual_seed(1)
-    shapes = (GROUPS, NODES, 3, HEADS, WIDTH), (NODES, NODES)
+    shapes = (GROUPS, nodes, 3, HEADS, WIDTH), (nodes, nodes)
     return [(scale * torch.randn(shape, dtype=dtype)).requires_grad_() for shape in shapes]
 
 
-@pytest.mark.parametrize("groups_at_a_time", [1, 3, GROUPS])
+@pytest.mark.parametrize("nodes", [1, 11, 300], ids="{} nodes".format)
 @pytest.mark.parametrize("scale", [1.0, 12.0], ids=["ordinary", "scores of some hundreds"])
-def test_values_and_gradients(
-    monkeypatch: pytest.MonkeyPatch, groups_at_a_time: int, scale: float
-) -> None:
-    monkeypatch.setattr(psan.attention, "SLICE_ELEMENTS", groups_at_a_time * NODES**2)
-    ours = arguments(scale=scale)
+def test_values_and_gradients(nodes: int, scale: float) -> None:
+    """300 nodes take several tiles of rows, the last one smaller."""
+    ours = arguments(scale=scale, nodes=nodes)
     exact = [part.detach().double().requires_grad_() for part in ours]
-    weight = torch.randn(GROUPS, NODES, HEADS, WIDTH)
+    weight = torch.randn(GROUPS, nodes, HEADS, WIDTH)
     out, expected = biased_attention(*ours), textbook(*exact)
     torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5 * scale)
     (out * weight).sum().backward()
