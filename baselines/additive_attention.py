@@ -20,7 +20,8 @@ What makes this affordable, with the same mathematics:
 * Unusable source steps are dropped before anything is computed per pair: steps are sorted usable
   ones first, pairs by their number of usable steps, and pairs of similar length share a chunk.
 * Nothing per pair is kept: the backward pass computes each chunk again, with a hand-written
-  derivative (second derivatives are not available). Chunks on a CPU are small enough for its cache.
+  derivative (second derivatives are not available). On a CPU, networks of one Dense layer take the
+  compiled loops of `baselines.pair_kernels`; all else takes torch, in chunks of bounded size.
 
 Pairs are computed in the parameters' precision, also under autocast.
 """
@@ -89,23 +90,15 @@ class AdditiveAttention(nn.Module):
         return cast(MLP, self.msg_nn[1])
 
     @property
-    def _readout(self) -> nn.Linear:
+    def readout(self) -> nn.Linear:
+        """Linear map from pooled hidden values to messages."""
         return cast(nn.Linear, self._message.readout)
 
     def forward(
         self, source: Float[Tensor, "r s d1"], target: Float[Tensor, "q t d2"], plan: PairPlan
     ) -> Float[Tensor, "o t d"]:
         """Attend along time, pair by pair; `plan` says which rows, and how they are summed."""
-        readout = self._readout
-        sources: Tensor = self.lin_src(source).to(readout.weight.dtype)
-        if plan.order is not None:
-            sources = sources.gather(1, plan.order[..., None].expand_as(sources))
-        targets: Tensor = self.lin_tgt(target).to(readout.weight.dtype)
-        with torch.autocast(sources.device.type, enabled=False):
-            pooled, total = PooledHidden.apply(  # type: ignore[no-untyped-call]
-                plan, self.reweight, sources, targets, *self._score(), *self._layers()
-            )
-            out: Tensor = F.linear(pooled, readout.weight) + total[..., None] * readout.bias
+        out = self.read(*self.pool(source, target, plan))
         if self.lin_skip is not None:
             root = self.lin_skip(target)
             out = out + (root if plan.root_rows is None else root[plan.root_rows])
@@ -113,14 +106,36 @@ class AdditiveAttention(nn.Module):
             out = self.norm(out)
         return out
 
+    def pool(
+        self, source: Float[Tensor, "r s d1"], target: Float[Tensor, "q t d2"], plan: PairPlan
+    ) -> tuple[Float[Tensor, "o t h"], Float[Tensor, "o t"]]:
+        """Weighted sums of hidden values, and sums of weights: all that messages depend on."""
+        dtype = self.readout.weight.dtype
+        sources: Tensor = self.lin_src(source).to(dtype)
+        if plan.order is not None:
+            sources = sources.gather(1, plan.order[..., None].expand_as(sources))
+        targets: Tensor = self.lin_tgt(target).to(dtype)
+        with torch.autocast(sources.device.type, enabled=False):
+            return PooledHidden.apply(  # type: ignore[no-untyped-call]
+                plan, self.reweight, sources, targets, *self._score(), *self._layers()
+            )
+
+    def read(
+        self, pooled: Float[Tensor, "*o h"], total: Float[Tensor, "*o"]
+    ) -> Float[Tensor, "*o d"]:
+        """Sum of weighted messages from the results of `pool`, or from sums of them."""
+        readout = self.readout
+        with torch.autocast(pooled.device.type, enabled=False):
+            return F.linear(pooled, readout.weight) + total[..., None] * readout.bias
+
     def _score(self) -> tuple[Float[Tensor, " h"], Float[Tensor, " 1"]]:
         """Gate and readout as one linear map of the hidden values: vector and offset."""
         gate = self.msg_gate[0] if isinstance(self.msg_gate, nn.Sequential) else self.msg_gate
         gate = cast(nn.Linear, gate)
-        offset = gate.weight @ self._readout.bias
+        offset = gate.weight @ self.readout.bias
         if gate.bias is not None:
             offset = offset + gate.bias
-        return (gate.weight @ self._readout.weight)[0], offset
+        return (gate.weight @ self.readout.weight)[0], offset
 
     def _layers(self) -> list[Tensor]:
         """First PReLU slope, then weight, bias and slope of each Dense layer."""

@@ -24,7 +24,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from baselines.directions import in_time_order, paired_linear, paired_parameters
+from baselines.directions import (
+    StepwiseLinear,
+    in_time_order,
+    paired_linear,
+    paired_parameters,
+)
 from baselines.losses import masked_mae
 
 
@@ -103,11 +108,10 @@ class BRITS(nn.Module):
             visible: True where `target` may be used.
         """
         found = self.estimates(x, observed)
-        target, visible = target.squeeze(-1), visible.squeeze(-1)
-        errors = [
-            masked_mae(direction, target, visible)
+        target, visible = (a.squeeze(-1).expand_as(found.history) for a in (target, visible))
+        errors = [  # of two directions each, of equal counts
+            2.0 * masked_mae(pair, target, visible)
             for pair in (found.combined, found.network, found.history)
-            for direction in pair
         ]
         disagreement = (found.imputation[0] - found.imputation[1]).abs().mean()
         return torch.stack(errors).sum() + self.consistency_weight * disagreement
@@ -128,24 +132,34 @@ class BiRITS(nn.Module):
         """Estimate every entry; `x` must be 0 where `observed` is not True."""
         x, observed = (torch.stack([a, a.flip(1)]).transpose(1, 2) for a in (x, observed))
         weights = paired_parameters(self.rits_fwd, self.rits_bwd)
-        ahead = _known_ahead(weights, observed, x.dtype)  # each [2 t b width]
-        from_others = weights["feat_reg.W"] * self.rits_fwd.feat_reg.m
-        from_filled = weights["rnn_cell.weight_ih"][..., : x.shape[-1]]
+        decays, shares, gates = _known_ahead(weights, observed, x.dtype)  # each [2 t b width]
+        n_nodes = x.shape[-1]
+        from_past = StepwiseLinear(
+            weights["hist_reg.weight"],
+            weights["hist_reg.bias"][:, None, None].expand(*x.shape),
+        )
+        from_others = StepwiseLinear(
+            weights["feat_reg.W"] * self.rits_fwd.feat_reg.m,
+            weights["feat_reg.b"][:, None, None].expand(*x.shape),
+        )
+        into_gates = StepwiseLinear(
+            torch.cat(
+                [weights["rnn_cell.weight_ih"][..., :n_nodes], weights["rnn_cell.weight_hh"]], -1
+            ),
+            gates,
+        )
 
         hidden = cell = x.new_zeros(2, x.shape[2], self.d_hidden)
         steps = []
-        for x_t, gap, decay, share, gates in zip(
-            *(series.unbind(1) for series in (x, (~observed).to(x.dtype), *ahead)), strict=True
+        for x_t, gap, decay, share in zip(
+            *(series.unbind(1) for series in (x, (~observed).to(x.dtype), decays, shares)),
+            strict=True,
         ):
-            history = paired_linear(hidden, weights["hist_reg.weight"], weights["hist_reg.bias"])
-            network = paired_linear(
-                torch.addcmul(x_t, gap, history), from_others, weights["feat_reg.b"]
-            )
+            history = from_past(hidden)
+            network = from_others(torch.addcmul(x_t, gap, history))
             combined = torch.addcmul(history, share, network - history)
             filled = torch.addcmul(x_t, gap, combined)
-            gates = gates.baddbmm(filled, from_filled.mT)
-            gates = gates.baddbmm(hidden * decay, weights["rnn_cell.weight_hh"].mT)
-            hidden, cell = lstm_update(gates, cell)
+            hidden, cell = lstm_update(into_gates(torch.cat([filled, hidden * decay], -1)), cell)
             steps.append((history, network, combined, filled if restore_observed else combined))
         return Estimates(*(in_time_order(series, axis=2) for series in zip(*steps, strict=True)))
 
@@ -179,10 +193,11 @@ class UniformLinear(nn.Module):
 
 def time_gaps(observed: Bool[Tensor, "2 t b n"]) -> Int[Tensor, "2 t b n"]:
     """Steps since the last observed entry before each step; since the start if there is none."""
-    steps = torch.arange(observed.shape[1], device=observed.device).view(-1, 1, 1)
-    last_seen = steps.where(observed, 0).cummax(1).values
-    gaps = steps[1:] - last_seen[:, :-1]
-    return nn.functional.pad(gaps, (0, 0, 0, 0, 1, 0))
+    *missing, _ = (~observed).long().unbind(1)
+    gaps = [torch.zeros_like(observed[:, 0], dtype=torch.long)]
+    for gap in missing:
+        gaps.append(gap * gaps[-1] + 1)
+    return torch.stack(gaps, 1)
 
 
 def lstm_update(

@@ -1,6 +1,7 @@
 """Two directions of time as one batch: laying them out, turning them back, merging them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -37,6 +38,45 @@ def paired_linear(
 ) -> Float[Tensor, "2 r o"]:
     """A linear map per direction."""
     return torch.baddbmm(bias[:, None], x, weight.mT)
+
+
+class StepwiseLinear:
+    """A linear map per direction that a recurrence applies exactly once at every step, in order.
+
+    The gradient of the weights is one product over all steps, not one per step.
+    """
+
+    def __init__(self, weight: Float[Tensor, "2 o i"], offsets: Float[Tensor, "2 t b o"]) -> None:
+        """Prepare the calls.
+
+        Args:
+            weight: of both directions.
+            offsets: what is added at each step.
+        """
+        self.weight = weight.detach().mT.contiguous()
+        self.inputs: list[Tensor] = []
+        joined: Tensor = _WithWeights.apply(offsets, weight, self.inputs)  # type: ignore[no-untyped-call]
+        self.offsets = iter(joined.unbind(1))
+
+    def __call__(self, x: Float[Tensor, "2 b i"]) -> Float[Tensor, "2 b o"]:
+        """Map the next step."""
+        if torch.is_grad_enabled():
+            self.inputs.append(x.detach())
+        return torch.baddbmm(next(self.offsets), x, self.weight)
+
+
+class _WithWeights(torch.autograd.Function):
+    """The offsets of all steps; its gradient is where the gradient of the weights is computed."""
+
+    @staticmethod
+    def forward(ctx: Any, offsets: Tensor, weight: Tensor, inputs: list[Tensor]) -> Tensor:
+        ctx.inputs = inputs
+        return offsets.view_as(offsets)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        inputs = torch.stack(ctx.inputs, 1).to(gradient.dtype)  # [2 t b i]
+        return gradient, gradient.flatten(1, 2).mT @ inputs.flatten(1, 2), None
 
 
 def merge(

@@ -22,100 +22,14 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from baselines.blocks import MLP
+from baselines.imputeformer_layers import SpatialLayer, TemporalLayer
 from baselines.losses import masked_mae
 
-
-class MultiHeadAttention(nn.Module):
-    """Attention whose heads are consecutive slices of the features."""
-
-    def __init__(self, d_model: int, n_heads: int) -> None:
-        super().__init__()
-        if d_model % n_heads:
-            raise ValueError(f"width {d_model} is not a multiple of n_heads {n_heads}")
-        self.n_heads = n_heads
-        self.FC_Q, self.FC_K, self.FC_V, self.out_proj = (
-            nn.Linear(d_model, d_model) for _ in range(4)
-        )
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:-1], self.n_heads, -1).transpose(-2, -3)  # [... heads s d]
-
-    def forward(
-        self,
-        query: Float[Tensor, "*rows1 q d"],
-        key: Float[Tensor, "*rows2 k d"],
-        value: Float[Tensor, "*rows k d"],
-    ) -> Float[Tensor, "*rows q d"]:
-        """Attend from q to k; query and key broadcast to the rows of the values."""
-        q, k = self._heads(self.FC_Q(query)), self._heads(self.FC_K(key))
-        v = self._heads(self.FC_V(value))
-        rows = v.shape[:-2]
-        q, k = q.expand(*rows, -1, -1), k.expand(*rows, -1, -1)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(out.transpose(-2, -3).flatten(-2))
-
-
-class TemporalLayer(nn.Module):
-    """Attention of the steps of a node through `d_projector` learned vectors."""
-
-    def __init__(self, d_model: int, d_projector: int, n_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.projector = nn.Parameter(torch.randn(d_projector, d_model))
-        self.out_attn = MultiHeadAttention(d_model, n_heads)
-        self.in_attn = MultiHeadAttention(d_model, n_heads)
-        self.norm1, self.norm2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
-        self.MLP = nn.Sequential(
-            nn.Linear(d_model, d_model), nn.GELU(), nn.Linear(d_model, d_model)
-        )
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Float[Tensor, "b n t d"]) -> Float[Tensor, "b n t d"]:
-        """One layer."""
-        summary = self.out_attn(self.projector, x, x)  # [b n p d]
-        y = self.norm1(x + self.dropout(self.in_attn(x, self.projector, summary)))
-        return self.norm2(y + self.dropout(self.MLP(y)))
-
-
-class EmbeddedAttention(nn.Module):
-    """Linear attention across nodes with weights from node embeddings only."""
-
-    def __init__(self, d_model: int, d_embedding: int) -> None:
-        super().__init__()
-        self.FC_Q_K = nn.Linear(d_embedding, d_model)
-        self.FC_V = nn.Linear(d_model, d_model)
-        self.out_proj = nn.Linear(d_model, d_model)  # of the published state, not used
-
-    def forward(
-        self, x: Float[Tensor, "b t n d"], embedding: Float[Tensor, "t n e"]
-    ) -> Float[Tensor, "b t n d"]:
-        """`softmax_d(E) (softmax_n(E)^T V)`, first the product of width d x d."""
-        scores: Tensor = self.FC_Q_K(embedding)  # [t n d]
-        values: Tensor = self.FC_V(x)
-        context = torch.softmax(scores, 1).transpose(1, 2) @ values  # [b t d d]
-        return torch.softmax(scores, -1) @ context
-
-
-class SpatialLayer(nn.Module):
-    """Embedded attention across nodes and a feed-forward network, without dropout."""
-
-    def __init__(self, d_model: int, d_embedding: int, d_ff: int) -> None:
-        super().__init__()
-        self.attn = EmbeddedAttention(d_model, d_embedding)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(d_model, d_ff), nn.ReLU(), nn.Linear(d_ff, d_model)
-        )
-        self.ln1, self.ln2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
-
-    def forward(
-        self, x: Float[Tensor, "b n t d"], embedding: Float[Tensor, "t n e"]
-    ) -> Float[Tensor, "b n t d"]:
-        """One layer."""
-        mixed = self.attn(x.transpose(1, 2), embedding).transpose(1, 2)
-        y: Tensor = self.ln1(x + mixed)
-        return self.ln2(y + self.feed_forward(y))
+PART = 2048
+"""Entries for which a CPU computes what comes after the temporal attention at a time: their
+activations stay in its cache. A step is never cut."""
 
 
 def fourier_term(series: Float[Tensor, "b t n 1"]) -> Float[Tensor, ""]:
@@ -200,12 +114,18 @@ class ImputeFormer(nn.Module):
             )
         n_batch, _, n_nodes, _ = x.shape
         time = time_features[:, :, None].expand(-1, -1, n_nodes, -1)
-        readings = self.input_proj(torch.cat([x.where(observed, 0.0), time], -1))
-        h = torch.cat([readings, embedding.expand(n_batch, -1, -1, -1)], -1)
-        h = h.transpose(1, 2)  # [b n t d]
+        inputs = torch.cat([x.where(observed, 0.0), time], -1).permute(1, 2, 0, 3)
+        known = embedding[:, :, None].expand(-1, -1, n_batch, -1)
+        h = torch.cat([self.input_proj(inputs), known], -1)  # [t n b d]
+        n_steps = len(h) if h.is_cuda else -(-PART // (n_batch * n_nodes))
         for temporal, spatial in zip(self.attn_layers_t, self.attn_layers_s, strict=True):
-            h = spatial(temporal(h), embedding)
-        return self.readout(h).transpose(1, 2)
+            assert isinstance(temporal, TemporalLayer)
+            assert isinstance(spatial, SpatialLayer)
+            attended = temporal.attend(h.flatten(1, 2)).view_as(h)
+            scores = spatial.attn.FC_Q_K(embedding)
+            parts = zip(*(a.split(n_steps) for a in (h, attended, scores)), strict=True)
+            h = torch.cat([spatial(temporal(part, change), s) for part, change, s in parts])
+        return self.readout(h).permute(2, 0, 1, 3)
 
     def loss(
         self,

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from baselines.pair_plan import PairPlan
+from baselines.pair_compiled import compiled_backward, compiled_forward
+from baselines.pair_plan import L1_EPS, SOFTMAX_EPS, PairPlan
 
 REWEIGHTS = ("softmax", "l1", "none")
 
-SOFTMAX_EPS = 5e-8  # added to the sum of exponentials, as published
-L1_EPS = 1e-5  # added to the sum of sigmoids, as published
+COMPILED = True  # on a CPU, for one Dense layer, use `baselines.pair_compiled`
 # Batched products of fewer source steps than this are slower than products element by element.
 MIN_STEPS_MATMUL = 14
 
@@ -122,6 +122,11 @@ class PooledHidden(torch.autograd.Function):
     def forward(ctx: Any, plan: PairPlan, reweight: str, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         """Sum over the chunks."""
         target, score = tensors[1], tensors[2]
+        ctx.save_for_backward(*tensors)
+        ctx.plan, ctx.reweight = plan, reweight
+        ctx.compiled = COMPILED and target.device.type == "cpu" and len(tensors) == 8
+        if ctx.compiled:
+            return compiled_forward(plan, reweight, tensors)
         slopes = [float(slope) for slope in tensors[4::3]]
         pooled = target.new_zeros(plan.n_out, target.shape[1], len(score))
         total = target.new_zeros(plan.n_out, target.shape[1])
@@ -131,8 +136,7 @@ class PooledHidden(torch.autograd.Function):
             rows = plan.out_rows[pairs]
             pooled.index_add_(0, rows, _pool(chunk.weights, chunk.hidden))
             total.index_add_(0, rows, chunk.weights.sum(-1))
-        ctx.save_for_backward(*tensors)
-        ctx.plan, ctx.reweight, ctx.slopes, ctx.width = plan, reweight, slopes, width
+        ctx.slopes, ctx.width = slopes, width
         return pooled, total
 
     @staticmethod
@@ -140,6 +144,12 @@ class PooledHidden(torch.autograd.Function):
     def backward(ctx: Any, grad_pooled: Tensor, grad_total: Tensor) -> tuple[Tensor | None, ...]:
         """Compute each chunk again, and its derivatives."""
         tensors: tuple[Tensor, ...] = ctx.saved_tensors
+        if ctx.compiled:
+            return (
+                None,
+                None,
+                *compiled_backward(ctx.plan, ctx.reweight, tensors, (grad_pooled, grad_total)),
+            )
         grads = tuple(torch.zeros_like(tensor) for tensor in tensors)
         with torch.autocast(grad_pooled.device.type, enabled=False):
             for pairs, n_source in ctx.plan.chunks(ctx.width):

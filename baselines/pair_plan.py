@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+SOFTMAX_EPS = 5e-8  # added to the sum of exponentials, as published
+L1_EPS = 1e-5  # added to the sum of sigmoids, as published
 # Numbers per tensor of a chunk: on a CPU few enough for the cache, on a GPU enough to keep it busy.
 CHUNK_CPU = 2**19
 CHUNK_GPU = 2**26
@@ -35,6 +38,12 @@ class PairPlan:
     n_out: int
     order: Int[Tensor, "r s"] | None
     other_steps_only: bool
+
+    @cached_property
+    def table(self) -> Int[Tensor, "p 4"]:
+        """Source row, target row, output row and count of each pair, sorted by output row."""
+        columns = [self.source_rows, self.target_rows, self.out_rows, self.counts]
+        return torch.stack(columns, 1)[self.out_rows.argsort()]
 
     def chunks(self, width: int) -> Iterator[tuple[slice, int]]:
         """Slices of consecutive pairs, each with its largest number of usable source steps.

@@ -26,23 +26,11 @@ from baselines.blocks import (
     batched_pairs,
     resolve_edges,
 )
+from baselines.edge_sums import sums_by_target
 from baselines.layerwise import LayerwiseImputer
-from baselines.pair_attention import SOFTMAX_EPS
 from baselines.pair_plan import plan_pairs
 
 AGGREGATIONS = ("add", "softmax")
-
-
-def softmax_by_target(
-    score: Float[Tensor, "p t 1"], rows: Int[Tensor, " p"], n_rows: int
-) -> Float[Tensor, "p t 1"]:
-    """Softmax over the pairs that share a target row."""
-    index = rows[:, None, None].expand_as(score)
-    start = score.new_full((n_rows, *score.shape[1:]), -torch.inf)
-    peak = start.scatter_reduce(0, index, score.detach(), "amax")
-    e = torch.exp(score - peak[rows])
-    total = e.new_zeros(start.shape).index_add(0, rows, e)
-    return e / (total[rows] + SOFTMAX_EPS)
 
 
 class Plans:
@@ -119,25 +107,37 @@ class HierarchicalLayer(nn.Module):
         slots = self.zh_self(h, z, plans.observed_to_slots)
         steps = self.hz_self(slots, h, plans.slots_to_steps)
         if self.zh_cross is None:
-            messages = self.hz_cross(slots, steps, plans.edge_slots_to_steps)
+            pooled = self.hz_cross.pool(slots, steps, plans.edge_slots_to_steps)
         else:
             plan = plans.edge_observed_to_slots if masked else plans.edge_steps_to_slots
             edge_slots = self.zh_cross(steps, slots, plan)  # [p k e]
-            messages = self.hz_cross(edge_slots, steps, plans.own_slots_to_steps)
-            slots = self._aggregate(edge_slots, plans, self.lin_alpha_z)
-        received = self._aggregate(messages, plans, self.lin_alpha_h)
+            pooled = self.hz_cross.pool(edge_slots, steps, plans.own_slots_to_steps)
+            score = None if self.lin_alpha_z is None else self.lin_alpha_z(edge_slots)
+            (slots,) = sums_by_target(score, plans.target, plans.n_rows, edge_slots)
+        received = self._receive(*pooled, steps, plans)
         return self.h_norm(received + self.h_skip(h)), self.z_norm(slots + self.z_skip(z))
 
-    @staticmethod
-    def _aggregate(
-        messages: Float[Tensor, "p t d"], plans: Plans, score: nn.Linear | None
+    def _receive(
+        self,
+        pooled: Float[Tensor, "p t d"],
+        total: Float[Tensor, "p t"],
+        steps: Float[Tensor, "r t d"],
+        plans: Plans,
     ) -> Float[Tensor, "r t d"]:
-        """Sum of the messages of incoming edges, weighted by a softmax of their scores if any."""
-        if score is not None:
-            alpha = softmax_by_target(score(messages), plans.target, plans.n_rows)
-            messages = alpha.to(messages.dtype) * messages
-        out = messages.new_zeros(plans.n_rows, *messages.shape[1:])
-        return out.index_add(0, plans.target, messages)
+        """Sum of the messages of incoming edges, weighted by a softmax of their scores if any.
+
+        A message is linear in its pooled values and in its target, so it is these that are summed.
+        """
+        assert self.hz_cross.lin_skip is not None
+        root, total, score = self.hz_cross.lin_skip(steps), total[..., None], None
+        if self.lin_alpha_h is not None:
+            weight, readout = self.lin_alpha_h.weight[0], self.hz_cross.readout
+            score = pooled @ (weight @ readout.weight) + total[..., 0] * (weight @ readout.bias)
+            score = score[..., None] + self.lin_alpha_h(root)[plans.target]
+        sums = sums_by_target(
+            score, plans.target, plans.n_rows, pooled, total, torch.ones_like(total)
+        )
+        return self.hz_cross.read(sums[0], sums[1][..., 0]) + sums[2] * root
 
 
 class SPINH(LayerwiseImputer):

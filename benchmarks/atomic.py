@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from benchmarks.errors import InputError
 
 
@@ -34,6 +32,8 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 def write_npz_atomically(path: Path, arrays: Mapping[str, Any]) -> None:
     """Writes a compressed `.npz` in one step."""
+    import numpy as np  # not at the top: `--help` and bad input come through this module
+
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 
 

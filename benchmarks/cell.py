@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.errors import InputError
-from benchmarks.fit import TrainerConfig
 from benchmarks.rows import run_key
+from benchmarks.trainer import TrainerConfig
 from benchmarks.training import TrainingConfig
 from benchmarks.windowed import WindowedTraining
 
@@ -94,7 +94,7 @@ class Cell:
         return replace(own, batch_size=self.trainer.batch_size or own.batch_size)
 
     def key(self, fingerprint: str, mask_facts: Mapping[str, Any] | None = None) -> str:
-        """The run key: only what determines the result is in it, so neither paths nor device.
+        """The run key: only what determines the result is in it, so neither paths nor devices.
 
         Args:
             fingerprint: of the dataset.
@@ -102,7 +102,7 @@ class Cell:
         """
         training = self.training
         budget = asdict(self.trainer) | {"precision": self.trainer.resolved_precision()}
-        for name in ("batch_size", "accelerator", "threads", "progress"):
+        for name in ("batch_size", "accelerator", "devices", "threads", "progress"):
             del budget[name]
         if isinstance(training, WindowedTraining):
             budget["precision"] = "32-true"  # whatever the device

@@ -3,9 +3,9 @@
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from benchmarks.examples import example_arrays
 from benchmarks.fit import Fitted, fit
 from benchmarks.machine import (
     device_name,
-    keep_freed_memory,
     peak_memory_mb,
     reset_peak_memory,
     software,
@@ -35,6 +34,7 @@ from benchmarks.masks import MaskedSeries
 from benchmarks.masks.drawing import draw_mask, mask_facts
 from benchmarks.masks.saved import save_mask
 from benchmarks.methods import Setting, build
+from benchmarks.process import keep_freed_memory
 from benchmarks.tracking import Tracker
 from benchmarks.training import NonFiniteLossError
 from benchmarks.windowed import WindowedTraining, fit_windowed
@@ -57,8 +57,9 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     Raises:
         InputError: the results folder cannot be used.
     """
+    _software()  # before the run: the checkout may change while it lasts
     try:
-        series = _load(yaml.safe_dump(dict(cell.dataset)), cell.data_root)
+        series = _load(_text(cell.dataset), cell.data_root)
     except Exception as error:
         if not isinstance(error, InputError):
             log.exception("%s could not be loaded", cell.dataset["name"])
@@ -98,7 +99,8 @@ def _run_once(
 
 def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict[str, Any]:
     split = split_windows(len(series.time), cell.window)
-    masked = draw_mask(cell.generator, cell.mask["needs"], series, cell.mask_seed)
+    drawn = _draw(_text(cell.generator), _text(cell.mask["needs"]), series, cell.mask_seed)
+    masked = MaskedSeries(series, drawn)
     save_mask(cell.experiment, masked)
     setting = Setting(masked, split, cell.seed, cell.dataset["graph"], cell.model["time_features"])
     method = build(cell.model, setting)
@@ -127,7 +129,7 @@ def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict
         "scored_entries": int(by_step.count),
         "peak_memory_mb": peak_memory_mb(on_gpu),
         **fitted.facts,  # a training knows its peak over all launches
-        "device": device_name(on_gpu),
+        "device": device_name(on_gpu, 1 if training is None else cell.trainer.devices),
         "threads": torch.get_num_threads(),
     }
 
@@ -151,7 +153,7 @@ def _write_arrays(
 
 def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    row = {**identity, **result, **software(), "finished": finished}
+    row = {**identity, **result, **_software(), "finished": finished}
     row = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
     rows.write_row(cell.experiment, row)
     if row["status"] == "done":
@@ -193,6 +195,25 @@ class _EpochReport:
             )  # fmt: skip
 
 
+def _text(part: Mapping[str, Any] | Sequence[str]) -> str:
+    """A part of the configuration as a text, which a cache can compare."""
+    return yaml.safe_dump(part)
+
+
 @lru_cache(maxsize=2)
 def _load(dataset: str, data_root: Path) -> Series:
     return load_series(yaml.safe_load(dataset), data_root)
+
+
+@lru_cache(maxsize=1)  # a sweep runs all methods on a mask before it comes to the next
+def _draw(generator: str, needs: str, series: Series, seed: int) -> np.ndarray:
+    """The mask alone: what a method may look at is made anew for each, since it may write to it."""
+    drawn = draw_mask(yaml.safe_load(generator), yaml.safe_load(needs), series, seed).drawn
+    drawn.flags.writeable = False
+    return drawn
+
+
+@cache
+def _software() -> dict[str, str]:
+    """Versions and commit as they were when this process ran its first cell."""
+    return software()

@@ -1,78 +1,29 @@
 """Trains a gradient method with Lightning and scores its test windows."""
 
-import logging
-import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
-from benchmarks.batches import OrderedBatches, SeriesWindows, ShuffledBatches, loader
+from benchmarks.batches import Loader, OrderedBatches, SeriesWindows, Share, ShuffledBatches
 from benchmarks.calendar import time_features
+from benchmarks.devices import Report, SharedScorer, require_shares, run_on_devices
 from benchmarks.errors import InputError
 from benchmarks.history import History
 from benchmarks.methods import Setting
-from benchmarks.metrics import Scores, WindowScorer
+from benchmarks.metrics import Scores
 from benchmarks.scaling import Scaler, fit_scaler
+from benchmarks.trainer import TrainerConfig, make_trainer, quiet
 from benchmarks.training import ImputationModule, NonFiniteLossError, TrainingConfig
 
-CHOICES = {
-    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true"),
-    "accelerator": ("auto", "cpu", "gpu"),
-}
-"""Values of `trainer.precision` and `trainer.accelerator`."""
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """Budget and hardware of a training (`conf/trainer/*.yaml`)."""
-
-    max_epochs: int
-    batches_per_epoch: int
-    batch_size: int | None
-    validation_stride: int
-    eval_batch_size: int
-    precision: str
-    accelerator: str
-    threads: int | None
-    progress: bool
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "batches_per_epoch", "validation_stride", "eval_batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"trainer.{name}={getattr(self, name)} must be at least 1")
-        for name in ("batch_size", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"trainer.{name}={value} must be at least 1, or null")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"trainer.{name}={getattr(self, name)} is unknown; choose from "
-                    + ", ".join(choices)
-                )
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether a GPU is there and may be used."""
-        return self.accelerator != "cpu" and torch.cuda.is_available()
-
-    def resolved_precision(self) -> str:
-        """What "auto" stands for on this machine; it is part of the run key."""
-        if self.precision != "auto":
-            return self.precision
-        if not self.on_gpu:
-            return "32-true"
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+__all__ = ["Fitted", "TrainerConfig", "fit", "prepare", "require_hidden"]
 
 
 @dataclass(frozen=True)
@@ -90,15 +41,16 @@ def fit(
     setting: Setting,
     trainer_config: TrainerConfig,
     folder: Path,
-    report: Callable[[Mapping[str, float]], None],
+    report: Report,
 ) -> Fitted:
     """Trains `network`, goes back to its best epoch and scores every test window.
 
     A training that was interrupted goes on from its last epoch, with the same result as one that
-    was not.
+    was not, and may do so on another number of devices. Each test window is predicted once, and
+    its prediction is added to running sums and forgotten.
 
     Args:
-        network: the method.
+        network: the method; where several processes train copies of it, it stays as it is.
         config: how the method is trained.
         setting: the masked series and its split.
         trainer_config: budget and hardware.
@@ -106,13 +58,38 @@ def fit(
         report: called with each epoch's line of the history.
 
     Raises:
-        InputError: nothing is hidden in the validation or the test windows.
+        InputError: nothing is hidden in the validation or the test windows, or there are more
+            devices than GPUs or than windows to share out.
         NonFiniteLossError: a loss, a validation error or a prediction is NaN or infinite.
     """
-    masked, split = setting.masked, setting.split
     require_hidden(setting)
+    if trainer_config.threads is not None:
+        torch.set_num_threads(trainer_config.threads)
+    job = partial(_fit, network, config, setting, trainer_config, folder)
+    if trainer_config.devices == 1:
+        return job(report)
+    split = setting.split
+    shared = {
+        "in a batch": min(config.batch_size, len(split.train)),
+        "for validation": len(split.validation[:: trainer_config.validation_stride]),
+        "for the test": len(split.test),
+    }
+    require_shares(trainer_config.devices, shared, trainer_config.on_gpu)
+    return run_on_devices(trainer_config.devices, job, report)
+
+
+def _fit(
+    network: nn.Module,
+    config: TrainingConfig,
+    setting: Setting,
+    trainer_config: TrainerConfig,
+    folder: Path,
+    report: Report,
+) -> Fitted:
+    """The part of `fit` that each process runs."""
+    masked, split = setting.masked, setting.split
     scaler, windows = prepare(setting, config.scaling)
-    scorer = WindowScorer(masked.series.values, masked.held_out, split.window)
+    scorer = SharedScorer(masked.series.values, masked.held_out, split.window)
     module = ImputationModule(
         network, config, scaler, trainer_config.max_epochs, setting.seed, scorer
     )
@@ -121,29 +98,30 @@ def fit(
     best = ModelCheckpoint(folder, "best", monitor="val_mae", **at_epoch_end)
     last = ModelCheckpoint(folder, "last", **at_epoch_end)  # after best: it carries best's state
     stop = EarlyStopping("val_mae", patience=config.patience, check_finite=False)
-    trainer = _trainer(trainer_config, config, [history, stop, best, last])
-    pin = trainer.strategy.root_device.type == "cuda"
+    trainer = make_trainer(trainer_config, config, [history, stop, best, last])
+    windows = windows.to(trainer.strategy.root_device)
+    share = Share(trainer.global_rank, trainer_config.devices)
     batches = ShuffledBatches(
         split.train, config.batch_size, trainer_config.batches_per_epoch, setting.seed
     )
-    validation = OrderedBatches(
-        split.validation[:: trainer_config.validation_stride], trainer_config.eval_batch_size
+    validation, test = (
+        OrderedBatches(starts[share.of(len(starts))], trainer_config.eval_batch_size)
+        for starts in (split.validation[:: trainer_config.validation_stride], split.test)
     )
     resume = folder / "last.ckpt"
-    with _quiet():
+    with quiet():
         if not _ended_before(resume, history, stop):
             trainer.fit(
                 module,
-                loader(windows, batches, pin),
-                loader(windows, validation, pin),
+                Loader(windows, batches),
+                Loader(windows, validation),
                 ckpt_path=resume if resume.exists() else None,
                 weights_only=True,
             )
         checkpoint = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
         module.load_state_dict(checkpoint["state_dict"])
         started = time.monotonic()
-        test = OrderedBatches(split.test, trainer_config.eval_batch_size)
-        trainer.test(module, loader(windows, test, pin), verbose=False)
+        trainer.test(module, Loader(windows, test), verbose=False)
     if not np.isfinite(scorer.filled()[scorer.covered]).all():
         raise NonFiniteLossError("the predictions for the test windows are not all finite")
     vals = [line["val_mae"] for line in history.lines]
@@ -197,39 +175,3 @@ def prepare(setting: Setting, scaling: str) -> tuple[Scaler, SeriesWindows]:
     features = time_features(masked.series.time, setting.time_features)
     inputs, visible, clock = map(torch.from_numpy, (x, masked.visible, features))
     return scaler, SeriesWindows(inputs, visible, clock, split.window)
-
-
-def _trainer(
-    trainer_config: TrainerConfig, config: TrainingConfig, callbacks: list[pl.Callback]
-) -> pl.Trainer:
-    if trainer_config.threads is not None:
-        torch.set_num_threads(trainer_config.threads)
-    show = trainer_config.progress and sys.stderr.isatty()
-    precision: Any = trainer_config.resolved_precision()
-    with _quiet():
-        return pl.Trainer(
-            accelerator=trainer_config.accelerator,
-            devices=1,
-            precision=precision,
-            max_epochs=trainer_config.max_epochs,
-            gradient_clip_val=config.gradient_clip,
-            callbacks=[*callbacks, RichProgressBar(leave=False)] if show else callbacks,
-            enable_progress_bar=show,
-            enable_model_summary=False,
-            logger=False,
-            num_sanity_val_steps=0,
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what Lightning says about choices that were made on purpose."""
-    logger = logging.getLogger("pytorch_lightning")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        try:
-            yield
-        finally:
-            logger.setLevel(before)

@@ -17,7 +17,11 @@ FIELDS = ("epoch", "loss", "val_mae", "learning_rate", "seconds")
 
 
 class History(pl.Callback):
-    """One line per epoch, kept in the checkpoint and in `history.csv`."""
+    """One line per epoch, kept in the checkpoint and in `history.csv`.
+
+    On several devices each process keeps the lines, and the first writes and reports them; memory
+    and times are those of the first.
+    """
 
     def __init__(self, path: Path, report: Callable[[Mapping[str, float]], None]):
         self.path, self.report = path, report
@@ -78,6 +82,8 @@ class History(pl.Callback):
             "seconds": round(self.seconds, 2),
         }
         self.lines.append(line)
+        if not trainer.is_global_zero:
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
         writer.writeheader()

@@ -1,7 +1,5 @@
 """Facts about the machine and the software of a run."""
 
-import ctypes
-import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -9,26 +7,6 @@ from pathlib import Path
 
 import psutil
 import torch
-
-MALLOC = "PSAN_MALLOC"
-"""Environment variable: `default` leaves the C library's allocator as it is."""
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep large blocks that were freed, instead of returning them each time.
-
-    A training step frees and asks for the same blocks again and again. By default each goes back
-    to the system, and every page of it costs a fault when it is next written: a third of the time
-    of a PSAN step at METR-LA size. Does nothing where the C library is not glibc, or with
-    `PSAN_MALLOC=default`.
-    """
-    if os.environ.get(MALLOC) == "default" or platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL("libc.so.6")
-    libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
-    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def software() -> dict[str, str]:
@@ -53,9 +31,10 @@ def git_commit() -> str:
         return ""
 
 
-def device_name(on_gpu: bool) -> str:
-    """The GPU's name, or "cpu"."""
-    return torch.cuda.get_device_name() if on_gpu else "cpu"
+def device_name(on_gpu: bool, devices: int) -> str:
+    """The GPU's name, or "cpu", and how many there were if several."""
+    name = torch.cuda.get_device_name() if on_gpu else "cpu"
+    return name if devices == 1 else f"{devices} x {name}"
 
 
 def reset_peak_memory() -> None:

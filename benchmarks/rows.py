@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.atomic import write_text_atomically
 from benchmarks.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
 
 STATUSES = ("done", "failed", "skipped", "out_of_memory", "timeout")
 
@@ -78,8 +79,10 @@ def read_row(experiment: Path, key: str) -> dict[str, Any] | None:
     return row
 
 
-def assemble(experiment: Path) -> pd.DataFrame:
+def assemble(experiment: Path) -> "pandas.DataFrame":
     """Collects the rows of an experiment and writes them to `runs.csv`, sorted."""
+    import pandas as pd  # a quarter of a second that `--help` need not wait for
+
     rows = [read_row(experiment, path.parent.name) for path in experiment.glob("cells/*/row.json")]
     table = pd.DataFrame([row for row in rows if row], columns=list(COLUMNS))
     table = table.sort_values(ORDER, ignore_index=True)

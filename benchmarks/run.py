@@ -1,16 +1,14 @@
 """Runs one cell, or with `-m` a sweep: `python -m benchmarks.run model=psan dataset=simulated`."""
 
-import os
 import sys
 
 
 def main() -> None:
     """Entry point; exits with 0 (all done), 1 or 2 (bad input) or 3 (some cells failed)."""
     from benchmarks.errors import InputError
+    from benchmarks.process import rest_waiting_threads
 
-    # Threads that wait give up their core. By default they spin, and where two processes share
-    # the cores a step takes many times as long. Must be set before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    rest_waiting_threads()
     from hydra.errors import HydraException
 
     try:

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from benchmarks.rows import METRICS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,12 @@ METRIC_COLUMNS = (
     "train_steps", "train_seconds", "seconds_per_step", "windows_per_second", "peak_memory_mb",
 )  # fmt: skip
 
+EPOCH_SECONDS = 5
+"""Epochs are sent together, at least this long after the last ones were."""
+
+MOST_METRICS = 500
+"""As many values are sent at once; MLflow takes 1000."""
+
 
 class Tracker:
     """One cell's run in MLflow.
@@ -67,19 +75,24 @@ class Tracker:
     ):
         self._client: MlflowClient | None = None
         self._run_id = ""
+        self._waiting: list[Metric] = []
         self._what = f"{identity['model']} on {identity['dataset']} ({identity['key']})"
         with self._guard("the run"):
             self._client = connect(tracking)
             if self._client is not None:
                 self._start(experiment, identity, config)
+        self._sent = time.monotonic()
 
     def epoch(self, line: Mapping[str, float]) -> None:
-        """Logs an epoch's line of the history."""
+        """Notes an epoch's line of the history, and sends what is noted when it is time to."""
         if self._client is None:
             return
         with self._guard("an epoch"):
-            values = {name: value for name, value in line.items() if name != "epoch"}
-            self._log({"history": values}, {}, step=int(line["epoch"]))
+            values = {f"history/{name}": line[name] for name in line if name != "epoch"}
+            self._waiting += _metrics(values, step=int(line["epoch"]))
+            late = time.monotonic() - self._sent >= EPOCH_SECONDS
+            if late or len(self._waiting) >= MOST_METRICS:
+                self._send({})
 
     def finish(self, row: Mapping[str, Any], folder: Path) -> None:
         """Logs the scores and the artifacts, and ends the run."""
@@ -94,7 +107,8 @@ class Tracker:
             }
             if row["reason"]:
                 tags["reason"] = row["reason"]
-            self._log({"": scores}, {"psan." + name: str(tag) for name, tag in tags.items()})
+            self._waiting += _metrics(scores)
+            self._send({"psan." + name: str(tag) for name, tag in tags.items()})
             for path in (folder / "config.yaml", folder / "history.csv", folder / "example.npz"):
                 if path.exists():
                     self._client.log_artifact(self._run_id, str(path))
@@ -109,7 +123,7 @@ class Tracker:
     def _start(
         self, experiment: str, identity: Mapping[str, Any], config: Mapping[str, Any]
     ) -> None:
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import Param
 
         assert self._client is not None
         experiment_id, parent = open_experiment(self._client, experiment)
@@ -121,30 +135,25 @@ class Tracker:
                 "mlflow.parentRunId": parent,
                 "psan.run_key": identity["key"],
                 "psan.dataset_fingerprint": identity["dataset_fingerprint"],
+                "psan.budget": identity["budget"],
             },
         )
         self._run_id = run.info.run_id
         self._client.log_batch(
             self._run_id,
             params=[Param(name, str(value)[:500]) for name, value in parameters(config).items()],
-            tags=[RunTag("psan.budget", identity["budget"])],
         )
 
-    def _log(
-        self, groups: Mapping[str, Mapping[str, float]], tags: Mapping[str, str], step: int = 0
-    ) -> None:
-        from mlflow.entities import Metric, RunTag
+    def _send(self, tags: Mapping[str, str]) -> None:
+        """Logs all metrics that wait, and some tags, in one call."""
+        from mlflow.entities import RunTag
 
         assert self._client is not None
-        now = int(time.time() * 1000)
-        metrics = [
-            Metric(f"{group}/{name}" if group else name, float(value), now, step)
-            for group, values in groups.items()
-            for name, value in values.items()
-        ]
+        metrics, self._waiting = self._waiting, []
         self._client.log_batch(
             self._run_id, metrics, tags=[RunTag(name, value) for name, value in tags.items()]
         )
+        self._sent = time.monotonic()
 
     @contextmanager
     def _guard(self, what: str) -> Iterator[None]:
@@ -157,6 +166,16 @@ class Tracker:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             log.warning("MLflow: %s of %s was not tracked: %s", what, self._what, reason)
             self._client = None
+            _reach.cache_clear()  # the next cell asks anew whether the store is there
+            open_experiment.cache_clear()
+
+
+def _metrics(values: Mapping[str, float], step: int = 0) -> "list[Metric]":
+    """Values as MLflow takes them, as of now."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, step) for name, value in values.items()]
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,8 +202,12 @@ def connect(tracking: Mapping[str, Any]) -> "MlflowClient | None":
         raise InputError(
             f"tracking.kind={tracking['kind']!r} is unknown; choose from {', '.join(KINDS)}"
         )
-    if tracking["kind"] == "none":
-        return None
+    return None if tracking["kind"] == "none" else _reach(str(tracking["uri"]))
+
+
+@cache
+def _reach(uri: str) -> "MlflowClient":
+    """A client of a store that answered; once a process, unless the store fails later."""
     # a store that does not answer must not hold up a run for MLflow's default of minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -192,13 +215,13 @@ def connect(tracking: Mapping[str, Any]) -> "MlflowClient | None":
 
     for name in ("mlflow", "alembic"):  # importing mlflow sets their levels
         logging.getLogger(name).setLevel(logging.WARNING)
-    uri = str(tracking["uri"])
     with _creation_lock(uri):  # the first use of an SQLite store creates its tables
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
 
 
+@cache
 def open_experiment(client: "MlflowClient", name: str) -> tuple[str, str]:
     """Ids of the experiment and of its sweep's parent run, created by whoever comes first."""
     title = f"psan/{name}"

@@ -17,10 +17,11 @@ from jaxtyping import Float
 
 from benchmarks.batches import OrderedBatches, SeriesWindows, ShuffledBatches
 from benchmarks.errors import InputError
-from benchmarks.fit import Fitted, TrainerConfig, prepare, require_hidden
+from benchmarks.fit import Fitted, prepare, require_hidden
 from benchmarks.methods import Setting
 from benchmarks.metrics import WindowScorer
 from benchmarks.scaling import Scaler
+from benchmarks.trainer import TrainerConfig
 from benchmarks.training import NonFiniteLossError
 
 PRECISIONS = ("auto", "32-true")
@@ -85,7 +86,7 @@ def fit_windowed(
 
     Raises:
         InputError: nothing is hidden in the validation or the test windows, or another precision
-            than float32 is asked for.
+            than float32 or several devices are asked for.
         NonFiniteLossError: a prediction is NaN or infinite.
     """
     require_hidden(setting)
@@ -93,6 +94,11 @@ def fit_windowed(
         raise InputError(
             f"trainer.precision={trainer.precision} is not possible with a windowed method; "
             f"choose from {', '.join(PRECISIONS)}"
+        )
+    if trainer.devices > 1:
+        raise InputError(
+            f"trainer.devices={trainer.devices} is not possible with a windowed method, which "
+            "trains itself: choose 1"
         )
     if trainer.threads is not None:
         torch.set_num_threads(trainer.threads)

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from psan import kernels
+from psan import attention_kernels
 from psan.dropout import Drop, runs_on_kernels
+from psan.threads import in_threads, shares
 
 
 def biased_attention(
@@ -45,25 +46,28 @@ def biased_attention(
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, projected: Tensor, bias: Tensor, drop: Drop) -> Tensor:
-        kernels.use_torch_threads()
         projected, bias = projected.detach().contiguous(), bias.detach().contiguous()
         groups, nodes, _, heads, width = projected.shape
         output = projected.new_empty(groups, nodes, heads, width)
         log_sum = projected.new_empty(groups, heads, nodes)
-        kernels.attend(*_arguments(projected, bias, drop), output.numpy(), log_sum.numpy())
+        arguments = (*_arguments(projected, bias, drop), output.numpy(), log_sum.numpy())
+        in_threads(groups, lambda _, first, last: attention_kernels.attend(first, last, *arguments))
         ctx.save_for_backward(projected, bias, output, log_sum)
         ctx.drop = drop
         return output
 
     @staticmethod
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor, Tensor, None]:
-        kernels.use_torch_threads()
         projected, bias, output, log_sum = ctx.saved_tensors
         grad = torch.empty_like(projected)
-        grad_bias = bias.new_zeros(torch.get_num_threads(), *bias.shape)
-        parts = (output, log_sum, given.contiguous(), grad, grad_bias)
-        kernels.attend_backward(
-            *_arguments(projected, bias, ctx.drop), *(part.numpy() for part in parts)
+        grad_bias = bias.new_zeros(len(shares(len(grad))), *bias.shape)
+        parts = (output, log_sum, given.contiguous(), grad)
+        arguments = (*_arguments(projected, bias, ctx.drop), *(part.numpy() for part in parts))
+        in_threads(
+            len(grad),
+            lambda k, first, last: attention_kernels.attend_backward(
+                first, last, *arguments, grad_bias[k].numpy()
+            ),
         )
         return grad, grad_bias.sum(0), None
 

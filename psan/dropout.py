@@ -5,7 +5,7 @@ products of a training step.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from psan import kernels
+from psan.compiled import BLOCK, RANDOM_VALUES, compiled, f32, random, row_seed
+from psan.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Drop:
     @classmethod
     def draw(cls, probability: float) -> "Drop":
         """A new seed from torch's generator, or nothing to drop with a probability of 0."""
-        seed = int(torch.randint(kernels.RANDOM_VALUES, ())) if probability else 0
-        below = round(probability * kernels.RANDOM_VALUES)
+        seed = int(torch.randint(RANDOM_VALUES, ())) if probability else 0
+        below = round(probability * RANDOM_VALUES)
         return cls(np.uint32(seed), np.uint32(below), np.float32(1 / (1 - probability)))
 
 
@@ -48,13 +49,25 @@ def dropout(x: Float[Tensor, "*shape"], probability: float) -> Float[Tensor, "*s
 
 
 def _dropped(x: Tensor, drop: Drop) -> Tensor:
-    kernels.use_torch_threads()
-    x = x.contiguous()
+    x = x.detach().contiguous()
     out = torch.empty_like(x)
-    kernels.dropout(
-        x.detach().view(-1).numpy(), out.view(-1).numpy(), drop.seed, drop.below, drop.keep
+    arguments = x.view(-1).numpy(), out.view(-1).numpy(), drop.seed, drop.below, drop.keep
+    in_threads(
+        -(-x.numel() // BLOCK),
+        lambda _, first, last: _drop(first, last, *arguments),
     )
     return out
+
+
+@compiled
+@no_type_check
+def _drop(first_block, last_block, x, out, seed, drop, keep):
+    """Fills `out` with `keep · x`, or 0 where the random number is below `drop`; both `[m]`."""
+    for block in range(first_block, last_block):
+        own, start = row_seed(seed, block), block * BLOCK
+        for j in range(min(BLOCK, len(x) - start)):
+            value = x[start + j] * keep
+            out[start + j] = value if random(own, j) >= drop else f32(0)
 
 
 class _Dropout(torch.autograd.Function):

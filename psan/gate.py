@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from psan import kernels
+from psan import gate_kernels
+from psan.compiled import BLOCK
 from psan.dropout import runs_on_kernels
+from psan.threads import in_threads
 
 
 def gated(
@@ -41,21 +43,27 @@ def gated(
 class _Gate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, o: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        kernels.use_torch_threads()
         inputs = tuple(part.detach().contiguous() for part in (x, o, weight, bias))
         ctx.save_for_backward(*inputs)
         out = torch.empty_like(inputs[1])
-        kernels.gate(*(part.numpy() for part in (*inputs, out)))
+        arguments = [part.numpy() for part in (*inputs, out)]
+        in_threads(_blocks(x), lambda _, first, last: gate_kernels.gate(first, last, *arguments))
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        kernels.use_torch_threads()
         x, o, weight, bias = ctx.saved_tensors
         grad_x, grad_o = torch.empty_like(x), torch.empty_like(o)
-        blocks = -(-x.shape[1] // kernels.BLOCK)
-        sums = np.empty((blocks, *bias.shape, 3), dtype=np.float32)
+        sums = np.empty((_blocks(x), *bias.shape, 3), dtype=np.float32)
         parts = (x, o, weight, bias, grad.contiguous(), grad_x, grad_o)
-        kernels.gate_backward(*(part.numpy() for part in parts), sums)
+        arguments = (*(part.numpy() for part in parts), sums)
+        in_threads(
+            len(sums), lambda _, first, last: gate_kernels.gate_backward(first, last, *arguments)
+        )
         of_gates = torch.from_numpy(sums.sum(0))
         return grad_x, grad_o, of_gates[..., :2], of_gates[..., 2]
+
+
+def _blocks(x: Tensor) -> int:
+    """Blocks of columns; each is one thread's."""
+    return -(-x.shape[1] // BLOCK)

@@ -32,7 +32,7 @@ class MaskedSeries:
         """Readings in original units `[t n]`, NaN where not visible."""
         return np.where(self.visible, self.series.values, np.float32(np.nan))
 
-    @property
+    @cached_property
     def mask_hash(self) -> str:
         """SHA-256 (16 hex digits) of the drawn mask as uint8 `(t, n, 1)` in C order."""
         return mask_hash(self.drawn)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines import pair_attention, pair_plan
+from baselines import pair_attention, pair_kernels, pair_plan
 from baselines.additive_attention import AdditiveAttention
 from baselines.pair_plan import plan_pairs
 
@@ -73,13 +73,20 @@ def gradients(out, *tensors):
     return torch.autograd.grad((out * torch.randn_like(out)).sum(), used)
 
 
-@pytest.mark.parametrize("chunk", [1, 300, 2**40])
+def compute_in_torch(monkeypatch, chunk):
+    """Chunks of that size in torch; None: leave the compiled kernels, which know no chunks."""
+    if chunk is not None:
+        monkeypatch.setattr(pair_attention, "COMPILED", False)
+        monkeypatch.setattr(pair_plan, "CHUNK_CPU", chunk)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 300, 2**40])
 @pytest.mark.parametrize("reweight", ["softmax", "l1", "none"])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("summed", [True, False])
 @pytest.mark.parametrize("masked", [True, False])
 def test_agrees_with_the_equations(monkeypatch, chunk, reweight, layers, summed, masked):
-    monkeypatch.setattr(pair_plan, "CHUNK_CPU", chunk)
+    compute_in_torch(monkeypatch, chunk)
     attention = build(reweight, layers, root_weight=not summed, norm=not summed)
     source, target, usable, pairs = inputs()
     n_targets = Q if summed else None
@@ -96,7 +103,9 @@ def test_agrees_with_the_equations(monkeypatch, chunk, reweight, layers, summed,
 @pytest.mark.parametrize("reweight", ["softmax", "l1", "none"])
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("steps", [1, 2, 16])
-def test_own_step_is_left_out(reweight, masked, steps):
+@pytest.mark.parametrize("chunk", [None, 2**40])
+def test_own_step_is_left_out(monkeypatch, chunk, reweight, masked, steps):
+    compute_in_torch(monkeypatch, chunk)
     attention = build(reweight)
     source, target, usable, _ = inputs(steps, steps)
     pairs = torch.arange(Q).expand(2, -1)
@@ -110,7 +119,29 @@ def test_own_step_is_left_out(reweight, masked, steps):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
-def test_many_steps_take_the_matrix_product():
+@pytest.mark.parametrize("threads", [1, 3, 20])
+@pytest.mark.parametrize("reweight", ["softmax", "l1", "none"])
+@pytest.mark.parametrize("other_steps_only", [True, False])
+def test_compiled_tiles_and_threads(monkeypatch, threads, reweight, other_steps_only):
+    steps = 11
+    attention = build(reweight, d_out=400)
+    per_tile = pair_kernels.TILE // attention.msg_nn[1].mlp[0].layer[0].weight.numel()
+    assert per_tile < steps**2, "more than one tile per pair"
+    source, target, usable, pairs = inputs(steps, steps)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    parts = (source, target, *attention.parameters())
+    results = []
+    for compiled in (True, False):
+        monkeypatch.setattr(pair_attention, "COMPILED", compiled)
+        plan = plan_pairs(pairs, steps, usable, Q, other_steps_only=other_steps_only)
+        out = attention(source, target, plan)
+        results.append((out, *gradients(out, *parts)))
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_many_steps_take_the_matrix_product(monkeypatch):
+    compute_in_torch(monkeypatch, 2**40)
     steps = pair_attention.MIN_STEPS_MATMUL + 3
     attention = build()
     source, target, usable, pairs = inputs(steps)

@@ -10,7 +10,7 @@ import torch
 from small_series import SENSORS, WINDOW, small_setting
 from torch import Tensor, nn
 
-from benchmarks.batches import OrderedBatches, ShuffledBatches, loader
+from benchmarks.batches import Loader, OrderedBatches, ShuffledBatches
 from benchmarks.closed_form import impute
 from benchmarks.errors import InputError
 from benchmarks.fit import Fitted, TrainerConfig, fit, prepare
@@ -123,10 +123,26 @@ def test_shuffled_batches_are_a_function_of_seed_and_epoch() -> None:
     assert len(list(ShuffledBatches(range(50), 8, 3, 0))) == 3
 
 
+def test_a_loader_gathers_what_the_sampler_of_the_epoch_asks_for() -> None:
+    _, windows = prepare(small_setting(time_features="day"), "global")
+    batches = Loader(windows.to(torch.device("cpu")), ShuffledBatches(range(40), 8, 2, seed=0))
+    epochs = []
+    for epoch in (0, 1, 0):
+        batches.sampler.set_epoch(epoch)
+        epochs.append([batch.starts.tolist() for batch in batches])
+        for batch in batches:
+            expected = windows[batch.starts.tolist()]
+            assert torch.equal(batch.x, expected.x)
+            assert torch.equal(batch.visible, expected.visible)
+            assert torch.equal(batch[2:3].time_features, expected.time_features[2:3])
+    assert len(batches) == len(epochs[0]) == 2
+    assert epochs[0] == epochs[2] != epochs[1]
+
+
 def test_ordered_batches_cover_every_window_once() -> None:
     _, windows = prepare(small_setting(), "global")
     batches = OrderedBatches(range(7, 60)[::3], 4)
-    starts = [s for batch in loader(windows, batches, pin=False) for s in batch.starts.tolist()]
+    starts = [s for batch in Loader(windows, batches) for s in batch.starts.tolist()]
     assert starts == list(range(7, 60, 3))
     assert len(batches) == 5
 

@@ -41,6 +41,15 @@ def test_values_and_gradients(nodes: int, scale: float) -> None:
         torch.testing.assert_close(got.grad.double(), wanted.grad, rtol=1e-3, atol=1e-4 * scale)
 
 
+def test_nan_is_not_swallowed() -> None:
+    projected, bias = arguments()
+    with torch.no_grad():
+        projected[2, 3, 0] = torch.nan  # a query
+    out = biased_attention(projected, bias)
+    assert out[2, 3].isnan().all()
+    assert int(out.isnan().sum()) == HEADS * WIDTH
+
+
 def test_other_precisions_are_computed_by_torch() -> None:
     ours = arguments(torch.float64)
     torch.testing.assert_close(biased_attention(*ours), textbook(*ours))

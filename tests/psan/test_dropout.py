@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from psan import kernels
+from psan.compiled import BLOCK
 from psan.dropout import dropout
 
 
@@ -21,8 +21,8 @@ def test_share_mean_and_gradient() -> None:
 
 def test_neighbours_and_blocks_are_independent() -> None:
     torch.manual_seed(1)
-    dropped = (dropout(torch.ones(400 * kernels.BLOCK), 0.5) == 0).double().view(400, -1) - 0.5
-    for shift in (1, 2, 7, kernels.BLOCK):
+    dropped = (dropout(torch.ones(400 * BLOCK), 0.5) == 0).double().view(400, -1) - 0.5
+    for shift in (1, 2, 7, BLOCK):
         flat = dropped.flatten()
         together = (flat[shift:] * flat[:-shift]).mean() * 4
         assert abs(float(together)) < 5 / len(flat) ** 0.5

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from psan import kernels
+from psan.compiled import BLOCK
 from psan.gate import gated
 
 
@@ -30,7 +30,7 @@ def formula(x: Tensor, o: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("columns", [1, 7, kernels.BLOCK + 3])
+@pytest.mark.parametrize("columns", [1, 7, BLOCK + 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_and_gradients(dtype: torch.dtype, columns: int) -> None:
     ours, plain = arguments(dtype, 6, columns), arguments(dtype, 6, columns)
