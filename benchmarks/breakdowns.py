@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -124,9 +125,15 @@ def score_groups(scores: Scores, masked: MaskedSeries) -> pd.DataFrame:
         original units.
     """
     return pd.concat(
-        [_score(name, function(masked), scores) for name, function in BREAKDOWNS.items()],
+        [_score(name, groups, scores) for name, groups in _groups(masked).items()],
         ignore_index=True,
     )
+
+
+@lru_cache(maxsize=1)
+def _groups(masked: MaskedSeries) -> dict[str, Groups]:
+    """Every grouping; the same for all cells that share the masked series."""
+    return {name: function(masked) for name, function in BREAKDOWNS.items()}
 
 
 def _score(name: str, groups: Groups, scores: Scores) -> pd.DataFrame:

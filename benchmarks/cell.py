@@ -5,11 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.budgets import TrainerConfig, TrainingConfig, WindowedTraining
 from benchmarks.errors import InputError
 from benchmarks.rows import run_key
-from benchmarks.trainer import TrainerConfig
-from benchmarks.training import TrainingConfig
-from benchmarks.windowed import WindowedTraining
 
 PROTOCOLS = ("grin", "calibrated")
 """How a mask can be drawn: by the published generator, or so that the rate is met."""

@@ -17,6 +17,7 @@ from filelock import FileLock
 from benchmarks import rows
 from benchmarks.atomic import write_npz_atomically, write_text_atomically
 from benchmarks.breakdowns import score_groups
+from benchmarks.budgets import WindowedTraining
 from benchmarks.cell import Cell, describe
 from benchmarks.closed_form import impute
 from benchmarks.data import load_series
@@ -37,7 +38,7 @@ from benchmarks.methods import Setting, build
 from benchmarks.process import keep_freed_memory
 from benchmarks.tracking import Tracker
 from benchmarks.training import NonFiniteLossError
-from benchmarks.windowed import WindowedTraining, fit_windowed
+from benchmarks.windowed import fit_windowed
 from benchmarks.windows import Split, split_windows
 
 log = logging.getLogger(__name__)
@@ -99,8 +100,8 @@ def _run_once(
 
 def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict[str, Any]:
     split = split_windows(len(series.time), cell.window)
-    drawn = _draw(_text(cell.generator), _text(cell.mask["needs"]), series, cell.mask_seed)
-    masked = MaskedSeries(series, drawn)
+    whole = _draw(_text(cell.generator), _text(cell.mask["needs"]), series, cell.mask_seed)
+    masked = MaskedSeries(series, whole.drawn)  # the method's own, which it may write to
     save_mask(cell.experiment, masked)
     setting = Setting(masked, split, cell.seed, cell.dataset["graph"], cell.model["time_features"])
     method = build(cell.model, setting)
@@ -116,7 +117,7 @@ def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict
         progress = _EpochReport(describe(cell.identity("", "")), cell.trainer.max_epochs, tracker)
         fitted = fit(method, training, setting, cell.trainer, folder, progress)
     _write_arrays(cell, masked, split, fitted, folder)
-    groups = score_groups(fitted.scores, masked)
+    groups = score_groups(fitted.scores, whole)
     write_text_atomically(folder / "scores.csv", groups.to_csv(index=False, float_format="%.6g"))
     by_window, by_step = fitted.scores.window.total(), fitted.scores.step.total()
     return {
@@ -206,11 +207,11 @@ def _load(dataset: str, data_root: Path) -> Series:
 
 
 @lru_cache(maxsize=1)  # a sweep runs all methods on a mask before it comes to the next
-def _draw(generator: str, needs: str, series: Series, seed: int) -> np.ndarray:
-    """The mask alone: what a method may look at is made anew for each, since it may write to it."""
-    drawn = draw_mask(yaml.safe_load(generator), yaml.safe_load(needs), series, seed).drawn
-    drawn.flags.writeable = False
-    return drawn
+def _draw(generator: str, needs: str, series: Series, seed: int) -> MaskedSeries:
+    """What cells share: the mask, and what scores are grouped by. No method gets hold of it."""
+    masked = draw_mask(yaml.safe_load(generator), yaml.safe_load(needs), series, seed)
+    masked.drawn.flags.writeable = False
+    return masked
 
 
 @cache

@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
 from benchmarks.batches import Loader, OrderedBatches, SeriesWindows, Share, ShuffledBatches
+from benchmarks.budgets import TrainerConfig, TrainingConfig
 from benchmarks.calendar import time_features
 from benchmarks.devices import Report, SharedScorer, require_shares, run_on_devices
 from benchmarks.errors import InputError
@@ -20,10 +21,8 @@ from benchmarks.history import History
 from benchmarks.methods import Setting
 from benchmarks.metrics import Scores
 from benchmarks.scaling import Scaler, fit_scaler
-from benchmarks.trainer import TrainerConfig, make_trainer, quiet
-from benchmarks.training import ImputationModule, NonFiniteLossError, TrainingConfig
-
-__all__ = ["Fitted", "TrainerConfig", "fit", "prepare", "require_hidden"]
+from benchmarks.trainer import make_trainer, quiet
+from benchmarks.training import ImputationModule, NonFiniteLossError
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.atomic import require_writable
+from benchmarks.budgets import TrainerConfig
+from benchmarks.cell import Cell, describe
 from benchmarks.errors import InputError
 from benchmarks.paths import conf_dir
 from benchmarks.rows import assemble
@@ -76,10 +78,6 @@ def job(config: DictConfig) -> str:
     Returns:
         The status of its row.
     """
-    from benchmarks.cell import Cell, describe
-    from benchmarks.execute import run_cell
-    from benchmarks.fit import TrainerConfig
-
     log_to_stderr()
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     del plain["sweep"], plain["budget"]
@@ -89,6 +87,8 @@ def job(config: DictConfig) -> str:
         for name in ("data_root", "results_dir"):
             plain[name] = Path(plain[name])
         cell = Cell(trainer=trainer, **plain)
+        from benchmarks.execute import run_cell  # and torch with it: seconds, for good input only
+
         if total > 1:
             log.info("[%d/%d] %s", number, total, describe(cell.identity("", "")))
         return str(run_cell(cell)["status"])

@@ -1,11 +1,10 @@
-"""Budget and hardware of a training, and the Lightning trainer made from them."""
+"""The Lightning trainer, from a training's budget and hardware."""
 
 import logging
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,63 +13,9 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.strategies import DDPStrategy
 
-from benchmarks.errors import InputError
-from benchmarks.training import TrainingConfig
-
-CHOICES = {
-    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true"),
-    "accelerator": ("auto", "cpu", "gpu"),
-}
-"""Values of `trainer.precision` and `trainer.accelerator`."""
-
+from benchmarks.budgets import TrainerConfig, TrainingConfig
 
 LOGGERS = ("pytorch_lightning", "lightning_fabric")
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """Budget and hardware of a training (`conf/trainer/*.yaml`)."""
-
-    max_epochs: int
-    batches_per_epoch: int
-    batch_size: int | None
-    validation_stride: int
-    eval_batch_size: int
-    precision: str
-    accelerator: str
-    threads: int | None
-    progress: bool
-    devices: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "batches_per_epoch", "validation_stride", "eval_batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"trainer.{name}={getattr(self, name)} must be at least 1")
-        if type(self.devices) is not int or self.devices < 1:
-            raise InputError(f"trainer.devices={self.devices} must be a whole number from 1 on")
-        for name in ("batch_size", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"trainer.{name}={value} must be at least 1, or null")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"trainer.{name}={getattr(self, name)} is unknown; choose from "
-                    + ", ".join(choices)
-                )
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether a GPU is there and may be used."""
-        return self.accelerator != "cpu" and torch.cuda.is_available()
-
-    def resolved_precision(self) -> str:
-        """What "auto" stands for on this machine; it is part of the run key."""
-        if self.precision != "auto":
-            return self.precision
-        if not self.on_gpu:
-            return "32-true"
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
 
 def make_trainer(

@@ -1,7 +1,7 @@
 """Training and inference of every gradient method: one Lightning module for all."""
 
 import math
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from benchmarks.batches import Batch, Share
+from benchmarks.budgets import TrainingConfig
 from benchmarks.devices import SharedScorer
-from benchmarks.errors import InputError
 from benchmarks.metrics import ErrorSums, entry_errors
 from benchmarks.scaling import Scaler
 from benchmarks.schedules import schedule
@@ -26,34 +26,6 @@ PROCESS_STRIDE = 10_007
 
 class NonFiniteLossError(RuntimeError):
     """A loss, a validation error or a prediction became NaN or infinite."""
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a method is trained; the values come from its paper (`conf/model/*.yaml`).
-
-    `whiten` are probabilities, one drawn for each sample, with which visible entries are hidden
-    from the model during training.
-    """
-
-    batch_size: int
-    learning_rate: float
-    whiten: list[float] = field(default_factory=lambda: [0.2, 0.5, 0.8])
-    weight_decay: float = 0.0
-    gradient_clip: float | None = 5.0
-    schedule: str = "cosine"
-    patience: int = 20
-    scaling: str = "global"
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"model.training.batch_size={self.batch_size} must be at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"model.training.learning_rate={self.learning_rate} must be above 0")
-        for probability in self.whiten:
-            if not 0 < probability < 1:
-                raise InputError(f"model.training.whiten has {probability}; it must be in (0, 1)")
-        schedule(self.schedule)
 
 
 class ImputationModule(pl.LightningModule):

@@ -8,7 +8,6 @@ that was interrupted starts anew.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,12 +15,12 @@ import torch
 from jaxtyping import Float
 
 from benchmarks.batches import OrderedBatches, SeriesWindows, ShuffledBatches
+from benchmarks.budgets import TrainerConfig, WindowedTraining
 from benchmarks.errors import InputError
 from benchmarks.fit import Fitted, prepare, require_hidden
 from benchmarks.methods import Setting
 from benchmarks.metrics import WindowScorer
 from benchmarks.scaling import Scaler
-from benchmarks.trainer import TrainerConfig
 from benchmarks.training import NonFiniteLossError
 
 PRECISIONS = ("auto", "32-true")
@@ -53,24 +52,6 @@ class Windowed(Protocol):
 
     def impute(self, windows: Float[np.ndarray, "b t n"]) -> Float[np.ndarray, "b t n"]:
         """Estimates for every entry of windows like those it was trained on, scaled."""
-
-
-@dataclass(frozen=True)
-class WindowedTraining:
-    """How a windowed method is trained (`training:` in its `conf/model/*.yaml`)."""
-
-    batch_size: int
-    learning_rate: float
-    weight_decay: float = 0.0
-    patience: int = 20
-    scaling: str = "global"
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise InputError(f"model.training.{name}={getattr(self, name)} must be at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"model.training.learning_rate={self.learning_rate} must be above 0")
 
 
 def fit_windowed(

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from benchmarks.data.series import Series
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskedSeries:
     """A series of which part is hidden: what methods may see, and what they are scored on."""
 

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from benchmarks.batches import Batch
+from benchmarks.budgets import TrainingConfig
 from benchmarks.data.series import Series
 from benchmarks.errors import InputError
 from benchmarks.fit import prepare
@@ -25,7 +26,7 @@ from benchmarks.masks import MaskedSeries, point
 from benchmarks.methods import Setting, build
 from benchmarks.paths import conf_dir
 from benchmarks.speed.cases import Case
-from benchmarks.training import TrainingConfig, training_loss, whiten
+from benchmarks.training import training_loss, whiten
 from benchmarks.windows import split_windows
 
 LINKS = 7

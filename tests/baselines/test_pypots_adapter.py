@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from small_series import MODELS, SENSORS, WINDOW, model_config, poisoned, small_setting
 
+from benchmarks.budgets import TrainerConfig, WindowedTraining
 from benchmarks.errors import InputError
-from benchmarks.fit import Fitted, TrainerConfig
+from benchmarks.fit import Fitted
 from benchmarks.methods import Setting, build
-from benchmarks.windowed import WindowedTraining, fit_windowed
+from benchmarks.windowed import fit_windowed
 
 pytestmark = pytest.mark.skipif(
     find_spec("pypots") is None, reason="PyPOTS is not installed: pip install '.[pypots]'"

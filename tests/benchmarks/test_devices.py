@@ -12,19 +12,14 @@ import torch
 from small_series import SENSORS, STEPS, WINDOW, composed, small_setting
 
 from benchmarks.batches import Share
+from benchmarks.budgets import TrainerConfig, TrainingConfig, WindowedTraining
 from benchmarks.cell import Cell
 from benchmarks.devices import require_shares
 from benchmarks.errors import InputError
-from benchmarks.fit import Fitted, TrainerConfig, fit, prepare
+from benchmarks.fit import Fitted, fit, prepare
 from benchmarks.methods import Setting
-from benchmarks.training import (
-    NonFiniteLossError,
-    TrainingConfig,
-    loss_weight,
-    training_loss,
-    whiten,
-)
-from benchmarks.windowed import WindowedTraining, fit_windowed
+from benchmarks.training import NonFiniteLossError, loss_weight, training_loss, whiten
+from benchmarks.windowed import fit_windowed
 from benchmarks.windows import windows_covering
 from psan import PSAN
 

@@ -11,12 +11,13 @@ from small_series import SENSORS, WINDOW, small_setting
 from torch import Tensor, nn
 
 from benchmarks.batches import Loader, OrderedBatches, ShuffledBatches
+from benchmarks.budgets import TrainerConfig, TrainingConfig
 from benchmarks.closed_form import impute
 from benchmarks.errors import InputError
-from benchmarks.fit import Fitted, TrainerConfig, fit, prepare
+from benchmarks.fit import Fitted, fit, prepare
 from benchmarks.masks import MaskedSeries
 from benchmarks.methods import Setting
-from benchmarks.training import NonFiniteLossError, TrainingConfig, whiten
+from benchmarks.training import NonFiniteLossError, whiten
 
 TRAINER = TrainerConfig(
     max_epochs=30, batches_per_epoch=2, batch_size=None, validation_stride=1, eval_batch_size=16,

@@ -21,13 +21,13 @@ from small_series import (
 )
 
 from benchmarks.batches import Batch
+from benchmarks.budgets import TrainerConfig, TrainingConfig, WindowedTraining
 from benchmarks.closed_form import impute
 from benchmarks.errors import InputError
-from benchmarks.fit import Fitted, TrainerConfig, fit, prepare
+from benchmarks.fit import Fitted, fit, prepare
 from benchmarks.masks import MaskedSeries
 from benchmarks.methods import NEEDS, NeedNotMetError, Setting, build
-from benchmarks.training import TrainingConfig, training_loss, whiten
-from benchmarks.windowed import WindowedTraining
+from benchmarks.training import training_loss, whiten
 
 YEAR = r"\b(19|20)\d\d\b"
 

@@ -12,12 +12,12 @@ import pytest
 from commands import command, environment
 from small_series import SENSORS, WINDOW, poisoned, small_setting
 
+from benchmarks.budgets import TrainerConfig, WindowedTraining
 from benchmarks.errors import InputError, NeedNotMetError
-from benchmarks.fit import TrainerConfig
 from benchmarks.masks import MaskedSeries
 from benchmarks.methods import build
 from benchmarks.training import NonFiniteLossError
-from benchmarks.windowed import WindowedTraining, fit_windowed
+from benchmarks.windowed import fit_windowed
 
 TRAINER = TrainerConfig(
     max_epochs=2, batches_per_epoch=3, batch_size=None, validation_stride=5,
