@@ -32,20 +32,8 @@ def keep_freed_memory() -> None:
     to the system, and every page of it costs a fault when it is next written. Does nothing where
     the C library is not glibc, or with `PSAN_MALLOC=default`.
     """
-    if os.environ.get(MALLOC) != "default":
-        _set_thresholds(mmap=2**30, trim=2**31 - 1)
-
-
-def return_freed_memory() -> None:
-    """Undoes `keep_freed_memory`: the thresholds that glibc comes to by itself under torch."""
-    _set_thresholds(mmap=2**25, trim=2**26)
-
-
-def _set_thresholds(mmap: int, trim: int) -> None:
-    """Sizes in bytes from which blocks are mapped one by one and from which the heap shrinks."""
-    if platform.libc_ver()[0] != "glibc":
+    if os.environ.get(MALLOC) == "default" or platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL("libc.so.6")
-    libc.mallopt(_M_MMAP_THRESHOLD, mmap)
-    libc.mallopt(_M_TRIM_THRESHOLD, trim)
-    libc.malloc_trim(0)
+    libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,11 +1,12 @@
 """Measures one case in a process of its own: `python -m benchmarks.speed.measure JSON`.
 
-The contenders take turns, so that whatever else the machine does meets all of them. The plain
-formulation is timed twice: as a script of its own would run it, and with the suite's allocator.
-Peak memory is taken in a further process for each contender, because freed memory stays.
+The contenders take turns, so that whatever else the machine does meets both, and run with the same
+threads and allocator. Peak memory is taken in a further process for each, because freed memory
+stays.
 """
 
 import json
+import math
 import resource
 import statistics
 import sys
@@ -18,16 +19,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import peak_memory_mb, reset_peak_memory
-from benchmarks.process import keep_freed_memory, return_freed_memory
+from benchmarks.process import keep_freed_memory
 from benchmarks.speed.cases import Case
 from benchmarks.speed.contenders import Contender, contender
-
-ALLOCATORS = {
-    "suite": keep_freed_memory,
-    "plain": return_freed_memory,
-    "plain, suite's allocator": keep_freed_memory,
-}
-"""Contenders of a case and the allocator that each runs with."""
 
 MATRIX = 2048
 """Rows and columns of the matrices whose product is the machine's rate."""
@@ -42,13 +36,12 @@ def times(case: Case, repeats: int, alone: bool) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, list[float]]] = {name: {"train": [], "infer": []} for name in built}
     for turn in range(repeats + 1):  # the first turn warms up: compiles, fills caches
         for name, each in built.items():
-            ALLOCATORS[name]()
             for phase, run in (("train", each.train), ("infer", each.infer)):
                 seconds = _seconds(run)
                 if turn:
                     found[name][phase].append(seconds)
-    keep_freed_memory()
-    forward = _flops(built.get("plain", built["suite"]).infer)
+    # compiled loops are not counted: without the plain formulation the operations are not known
+    forward = math.nan if alone else _flops(built.get("plain", built["suite"]).infer)
     flops = {"train": 3 * forward, "infer": forward}  # a backward pass is two products for each
     rate = matrix_rate()
     rows: dict[str, dict[str, Any]] = {}
@@ -72,7 +65,6 @@ def peak(case: Case, name: str) -> float:
     first = contender(small, plain=False)
     assert first is not None
     first.train()  # imports and compiles
-    ALLOCATORS[name]()
     before = psutil.Process().memory_info().rss / 2**20
     reset_peak_memory()
     chosen = contender(case, plain=name != "suite")
@@ -94,7 +86,7 @@ def _contenders(case: Case, alone: bool) -> dict[str, Contender]:
     plain = None if alone else contender(case, plain=True)
     if plain is None:
         return {"suite": suite}
-    return {"suite": suite} | {name: plain for name in ALLOCATORS if name != "suite"}
+    return {"suite": suite, "plain": plain}
 
 
 def _seconds(run: Callable[[], object]) -> float:
@@ -115,6 +107,7 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     limit = round(MEMORY_SHARE * psutil.virtual_memory().available)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    keep_freed_memory()
     if asked["threads"]:
         torch.set_num_threads(asked["threads"])
     case = Case(**asked["case"])
@@ -123,7 +116,7 @@ def main() -> None:
         result["peak_memory_mb"] = peak(case, asked["memory_of"])
     else:
         result["times"] = times(case, asked["repeats"], asked["alone"])
-    sys.stdout.write(json.dumps(result))
+    sys.stdout.write(json.dumps(result))  # NaN as Python writes and reads it
 
 
 if __name__ == "__main__":

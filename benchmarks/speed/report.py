@@ -1,5 +1,6 @@
 """Tables and the figure of `results/speed/`, from `speed.csv` alone."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from benchmarks.atomic import write_text_atomically
 from benchmarks.figures.registry import save
 from benchmarks.speed.rows import PHASES
 
-PLAIN = ("plain", "plain, suite's allocator")
-"""Contenders that the suite's is compared with."""
+CONTENDERS = ("suite", "plain")
 
 REFERENCE = {"sensors": 207, "window": 24, "network": ""}
 """METR-LA's sensors and the papers' window and sizes: what the first table is about."""
@@ -75,10 +75,10 @@ def _where(rows: pd.DataFrame, **values: Any) -> pd.DataFrame:
 def _table(done: pd.DataFrame) -> list[str]:
     """A line for each case: times, ratios, memory and rate."""
     head = (
-        "| case | step (s) | plain ÷ suite | same allocator | inference (s) | plain ÷ suite "
-        "| same allocator | memory (MB) | of plain | step GFLOP/s |"
+        "| case | step (s) | plain ÷ suite | inference (s) | plain ÷ suite | memory (MB) "
+        "| of plain | step GFLOP/s |"
     )
-    lines = [head, "|---|" + "--:|" * 9]
+    lines = [head, "|---|" + "--:|" * 7]
     for case, rows in done.groupby("case", sort=False):
         by: dict[Any, Any] = rows.set_index("contender").to_dict("index")
         suite = by["suite"]
@@ -86,15 +86,19 @@ def _table(done: pd.DataFrame) -> list[str]:
         for phase in PHASES:
             seconds = f"{phase}_seconds"
             cells.append(f"{suite[seconds]:.3g}")
-            cells += [
-                f"{by[name][seconds] / suite[seconds]:.2f}" if name in by else "–" for name in PLAIN
-            ]
-        memory, rate = suite["peak_memory_mb"], suite["train_gflops"]
-        cells.append(f"{memory:,.0f}")
-        cells.append(f"{memory / by['plain']['peak_memory_mb']:.0%}" if "plain" in by else "–")
-        cells.append(f"{rate:.0f} ({rate / suite['matmul_gflops']:.0%})")
+            cells.append(f"{by['plain'][seconds] / suite[seconds]:.2f}" if "plain" in by else "–")
+        memory, plain = (by.get(name, {}).get("peak_memory_mb", math.nan) for name in CONTENDERS)
+        rate = suite["train_gflops"]
+        cells.append(_number(memory, "{:,.0f}"))
+        cells.append(_number(memory / plain, "{:.0%}"))
+        cells.append(_number(rate, f"{{:.0f}} ({rate / suite['matmul_gflops']:.0%})"))
         lines.append("| " + " | ".join(cells) + " |")
     return ["\n".join(lines)]
+
+
+def _number(value: float, form: str) -> str:
+    """A number, or a dash where none was measured."""
+    return "–" if math.isnan(value) else form.format(value)
 
 
 def _lost(rows: pd.DataFrame, method: str) -> Iterator[str]:
@@ -126,7 +130,7 @@ def _draw(folder: Path, sweep: pd.DataFrame) -> None:
 
 def _lines(ax: Axes, rows: pd.DataFrame, column: str) -> None:
     look = style.looks([rows["method"].iloc[0]])[rows["method"].iloc[0]]
-    for contender, line in (("suite", "-"), ("plain", "--")):
+    for contender, line in zip(CONTENDERS, ("-", "--"), strict=True):
         points = rows[rows["contender"] == contender].sort_values("sensors")
         ax.plot(
             points["sensors"], points[column], line, color=look.color, marker=look.marker,

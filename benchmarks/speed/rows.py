@@ -90,9 +90,7 @@ def measure_case(case: Case, repeats: int, threads: int | None) -> list[dict[str
     measured = []
     for name, times in timed["times"].items():
         row = {"contender": name, "status": "done", "reason": "", "threads": timed["threads"]}
-        if name in ("suite", "plain"):
-            times |= _in_own_process(asked | {"memory_of": name})
-        measured.append(shared | times | row)
+        measured.append(shared | times | _in_own_process(asked | {"memory_of": name}) | row)
     return measured + [shared | row for row in lost]
 
 
