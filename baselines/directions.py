@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def for_nodes(features: Float[Tensor, "b t f"], n_nodes: int) -> Float[Tensor, "b t {n_nodes} f"]:
@@ -74,6 +75,7 @@ class _WithWeights(torch.autograd.Function):
         return offsets.view_as(offsets)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         inputs = torch.stack(ctx.inputs, 1).to(gradient.dtype)  # [2 t b i]
         return gradient, gradient.flatten(1, 2).mT @ inputs.flatten(1, 2), None

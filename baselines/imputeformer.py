@@ -12,6 +12,8 @@ regularises predictions where readings exist and reads the raw target everywhere
 readings included. Here it acts, as the paper describes, on the completed series: predictions where
 no reading is visible, visible readings elsewhere. A target that is not visible is never read.
 
+On a CPU, dropout probabilities are rounded to a multiple of 1/65536.
+
 As published, the transform runs over all axes of a batch, the samples included, so the term depends
 on the batch; and the spatial attention has an output map that is never used
 (`attn_layers_s.*.attn.out_proj`, no gradient), kept so that published weights load.

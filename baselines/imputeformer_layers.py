@@ -161,4 +161,4 @@ class SpatialLayer(nn.Module):
     ) -> Float[Tensor, "t n b d"]:
         """One layer; `scores` as in `EmbeddedAttention`."""
         y: Tensor = self.ln1(x + self.attn(x, scores)).flatten(0, -2)
-        return self.ln2(self.feed_forward(y).add_(y)).view_as(x)
+        return self.ln2(y + self.feed_forward(y)).view_as(x)

@@ -124,7 +124,9 @@ class PooledHidden(torch.autograd.Function):
         target, score = tensors[1], tensors[2]
         ctx.save_for_backward(*tensors)
         ctx.plan, ctx.reweight = plan, reweight
-        ctx.compiled = COMPILED and target.device.type == "cpu" and len(tensors) == 8
+        one_layer = len(tensors) == len(("source", "target", "score", "offset", "slope")) + 3
+        known = target.device.type == "cpu" and target.dtype in (torch.float32, torch.float64)
+        ctx.compiled = COMPILED and one_layer and known
         if ctx.compiled:
             return compiled_forward(plan, reweight, tensors)
         slopes = [float(slope) for slope in tensors[4::3]]

@@ -38,12 +38,12 @@ def _inputs(plan: PairPlan, reweight: str, tensors: tuple[Tensor, ...]) -> tuple
     return order, *MODES[reweight], source, target, layer
 
 
-def _run(work: Callable[[np.ndarray], None], plan: PairPlan) -> None:
-    """Do the work on parts of the pairs in as many threads as torch has."""
+def _run(work: Callable[[np.ndarray], Any], plan: PairPlan) -> list[Any]:
+    """Do the work on parts of the pairs in as many threads as torch has; results in order."""
     threads = torch.get_num_threads()
     parts = _parts(plan, threads)
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, parts))
+        return list(pool.map(work, parts))
 
 
 def compiled_forward(
@@ -65,15 +65,14 @@ def compiled_backward(
     inputs, out = _inputs(plan, reweight, tensors), tuple(x.contiguous().numpy() for x in by_out)
     weight = tensors[5]
     sizes = (tuple(weight.shape), len(weight), len(weight), 3)
-    sums = []
 
-    def work(pairs: np.ndarray) -> None:
+    def work(pairs: np.ndarray) -> tuple[np.ndarray, ...]:
         by_inputs = tuple(np.zeros_like(x) for x in inputs[3:5])
         by_layer = tuple(np.zeros(size) for size in sizes)
         pair_kernels.pool_backward(pairs, *inputs, out, by_inputs, by_layer)
-        sums.append((*by_inputs, *by_layer))
+        return (*by_inputs, *by_layer)
 
-    _run(work, plan)
+    sums = _run(work, plan)
     if not sums:
         return [torch.zeros_like(tensor) for tensor in tensors]
     grads = [torch.from_numpy(sum(part)).to(weight) for part in zip(*sums, strict=True)]

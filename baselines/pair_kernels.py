@@ -63,7 +63,7 @@ def _weigh(score, n, skips, mode, eps, gate, weights, divisor):
     """Weights of a tile, and for each target step the sum by which its gates were divided."""
     _open_gates(score, n, skips, mode, gate)
     for t in range(len(score) // n):
-        total = gate[0] * 0 + eps
+        total = score.dtype.type(eps)
         for m in range(t * n, t * n + n):
             total += gate[m]
         divisor[t] = 1 if mode == 2 else total
@@ -109,7 +109,7 @@ def pool_forward(pairs, order, mode, eps, source, target, layer, pooled, totals)
             skips = _skips(order[j], n, start, start + len(block))
             _weigh(score[:m], n, skips, mode, eps, gate, weights, divisor)
             for t in range(len(block)):
-                out, total = pooled[o, start + t], weights[0] * 0
+                out, total = pooled[o, start + t], score.dtype.type(0)
                 for row in range(t * n, t * n + n):
                     total += weights[row]
                     for k in range(len(out)):
@@ -122,7 +122,7 @@ def pool_forward(pairs, order, mode, eps, source, target, layer, pooled, totals)
 def _back_to_scores(by_pooled, by_total, n, mode, hidden, gate, weights, divisor, by_score):
     """Derivatives by the scores of a tile."""
     for t in range(len(by_score) // n):
-        mean = by_total[t] * 0
+        mean = by_score.dtype.type(0)
         for m in range(t * n, t * n + n):
             value = by_total[t]
             for k in range(hidden.shape[1]):

@@ -43,7 +43,7 @@ class PairPlan:
     def table(self) -> Int[Tensor, "p 4"]:
         """Source row, target row, output row and count of each pair, sorted by output row."""
         columns = [self.source_rows, self.target_rows, self.out_rows, self.counts]
-        return torch.stack(columns, 1)[self.out_rows.argsort()]
+        return torch.stack(columns, 1)[self.out_rows.argsort(stable=True)]
 
     def chunks(self, width: int) -> Iterator[tuple[slice, int]]:
         """Slices of consecutive pairs, each with its largest number of usable source steps.

@@ -130,8 +130,7 @@ class Loader:
 
     It looks for `sampler`, whose epoch it sets, and for `batch_sampler`.
 
-    On a CPU, gathering takes less than a thousandth of a training step of PSAN: there are no
-    workers that would do it ahead.
+    Gathering a batch takes a fraction of a millisecond: there are no workers to do it ahead.
     """
 
     batch_sampler = None

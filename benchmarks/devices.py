@@ -24,6 +24,8 @@ Result = TypeVar("Result")
 Report = Callable[[Mapping[str, float]], None]
 """Takes a line of a training's history."""
 
+LOG_LEVEL = "TORCH_CPP_LOG_LEVEL"
+
 GRACE_SECONDS = 5.0
 """How long the other processes may take to end by themselves after one has failed."""
 
@@ -80,8 +82,6 @@ def run_on_devices(devices: int, job: Callable[[Report], Result], report: Report
         Exception: the first that was raised in any of the processes; the others are then ended.
         ProcessExitedException: a process was ended from outside, such as for want of memory.
     """
-    # The first step warns of a search for unused parameters that may find none, as it should.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     lines = get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="psan-devices-") as name:
         folder = Path(name)
@@ -108,13 +108,20 @@ def run_on_devices(devices: int, job: Callable[[Report], Result], report: Report
 
 @contextmanager
 def _spawning() -> Iterator[None]:
-    """New processes take over the start method of this one, and joblib's is unknown to them."""
-    before = get_start_method(allow_none=True)
+    """New processes take over the start method of this one, and joblib's is unknown to them.
+
+    And its environment: their first step would warn of a search for unused parameters that may
+    find none, as it should.
+    """
+    before, level = get_start_method(allow_none=True), os.environ.get(LOG_LEVEL)
     set_start_method("spawn", force=True)
+    os.environ[LOG_LEVEL] = level or "ERROR"
     try:
         yield
     finally:
         set_start_method(before, force=True)
+        if level is None:
+            del os.environ[LOG_LEVEL]
 
 
 def _process(

@@ -161,10 +161,13 @@ class ImputationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam; the learning rate is set anew at the start of each epoch."""
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        return torch.optim.Adam(
-            parameters, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
+        return make_optimiser(self.network, self.config)
+
+
+def make_optimiser(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam over what is trained."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def whiten(

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from psan import attention_kernels
 from psan.dropout import Drop, runs_on_kernels
@@ -32,7 +33,13 @@ def biased_attention(
         bias: added unscaled to the scores of every group and head; `bias[i, j]` is for query node
             `i` and key node `j`.
         dropout: probability with which a weight is dropped; 0 outside training.
+
+    Raises:
+        ValueError: a bias for another number of nodes, or a probability outside [0, 1).
     """
+    nodes = projected.shape[1]
+    if bias.shape != (nodes, nodes):
+        raise ValueError(f"bias has shape {tuple(bias.shape)}; {nodes} nodes need {(nodes, nodes)}")
     if runs_on_kernels(projected, bias):
         output: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
             projected, bias, Drop.draw(dropout)
@@ -51,20 +58,24 @@ class _Attention(torch.autograd.Function):
         output = projected.new_empty(groups, nodes, heads, width)
         log_sum = projected.new_empty(groups, heads, nodes)
         arguments = (*_arguments(projected, bias, drop), output.numpy(), log_sum.numpy())
-        in_threads(groups, lambda _, first, last: attention_kernels.attend(first, last, *arguments))
+        in_threads(
+            shares(groups), lambda _, first, last: attention_kernels.attend(first, last, *arguments)
+        )
         ctx.save_for_backward(projected, bias, output, log_sum)
         ctx.drop = drop
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor, Tensor, None]:
         projected, bias, output, log_sum = ctx.saved_tensors
         grad = torch.empty_like(projected)
-        grad_bias = bias.new_zeros(len(shares(len(grad))), *bias.shape)
-        parts = (output, log_sum, given.contiguous(), grad)
-        arguments = (*_arguments(projected, bias, ctx.drop), *(part.numpy() for part in parts))
+        parts = shares(len(grad))
+        grad_bias = bias.new_zeros(len(parts), *bias.shape)
+        arrays = (part.numpy() for part in (output, log_sum, given.contiguous(), grad))
+        arguments = (*_arguments(projected, bias, ctx.drop), *arrays)
         in_threads(
-            len(grad),
+            parts,
             lambda k, first, last: attention_kernels.attend_backward(
                 first, last, *arguments, grad_bias[k].numpy()
             ),

@@ -3,20 +3,27 @@
 On a CPU, torch makes a softmax with bias and dropout, or a gate, as a chain of operations that each
 read and write memory. The loops in `psan.attention_kernels`, `psan.gate_kernels` and `psan.dropout`
 do all of a chain while a number is in a register. Numba compiles them at their first call and keeps
-the result beside their files, or in the user's cache, for the next process. It compares the date of
-a loop's own file only: whoever changes this one should delete `psan/__pycache__`.
+the result beside their files, or in the user's cache, for the next process.
 
 Each loop does a part of the work, so that threads can share it (`psan.threads`). Arrays are float32
 and C-contiguous. Random numbers are a hash of a seed and of an entry's place, so that a backward
 pass makes the same ones again and nothing has to be kept.
 """
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
+
+# Numba looks at the date of a loop's own file; what is older than this one was made with another.
+for _index in Path(__file__).parent.glob("__pycache__/*.nbi"):
+    with suppress(OSError):
+        if _index.stat().st_mtime < Path(__file__).stat().st_mtime:
+            _index.unlink()
 
 f32, i32, u32 = np.float32, np.int32, np.uint32
 
@@ -59,8 +66,7 @@ def _as_bits(context, value):  # the same 32 bits
 def exp(x):
     """`exp(x)` for `x` up to 0, or a rounding error more, within 2 units in the last place.
 
-    The polynomial of the Cephes library (Moshier, expf). Below -87, where float32 has no room,
-    exp(-87) = 1.6e-38.
+    The polynomial of the Cephes library (Moshier, expf). Below -87 it stays exp(-87) = 1.6e-38.
     """
     x = f32(-87.0) if x < f32(-87.0) else x  # NaN stays NaN
     k = i32(x * f32(1.44269504088896341) - f32(0.5))

@@ -1,7 +1,6 @@
 """Dropout that keeps no mask: the backward pass makes the same random numbers again.
 
-Torch draws its own on a CPU with one thread: at METR-LA size that takes as long as all the matrix
-products of a training step.
+Torch draws its own on a CPU with one thread (`results/speed/notes.md` says what that costs).
 """
 
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from psan.compiled import BLOCK, RANDOM_VALUES, compiled, f32, random, row_seed
-from psan.threads import in_threads
+from psan.threads import in_threads, shares
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,15 @@ class Drop:
 
     @classmethod
     def draw(cls, probability: float) -> "Drop":
-        """A new seed from torch's generator, or nothing to drop with a probability of 0."""
+        """A new seed from torch's generator, or nothing to drop with a probability of 0.
+
+        Raises:
+            ValueError: a probability outside [0, 1).
+        """
+        if not 0 <= probability < 1:
+            raise ValueError(f"dropout probability {probability} must be in [0, 1)")
         seed = int(torch.randint(RANDOM_VALUES, ())) if probability else 0
-        below = round(probability * RANDOM_VALUES)
+        below = min(round(probability * RANDOM_VALUES), RANDOM_VALUES - 1)
         return cls(np.uint32(seed), np.uint32(below), np.float32(1 / (1 - probability)))
 
 
@@ -53,7 +59,7 @@ def _dropped(x: Tensor, drop: Drop) -> Tensor:
     out = torch.empty_like(x)
     arguments = x.view(-1).numpy(), out.view(-1).numpy(), drop.seed, drop.below, drop.keep
     in_threads(
-        -(-x.numel() // BLOCK),
+        shares(-(-x.numel() // BLOCK)),
         lambda _, first, last: _drop(first, last, *arguments),
     )
     return out
@@ -77,5 +83,6 @@ class _Dropout(torch.autograd.Function):
         return _dropped(x, drop)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _dropped(grad, ctx.drop), None

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from psan import gate_kernels
 from psan.compiled import BLOCK
 from psan.dropout import runs_on_kernels
-from psan.threads import in_threads
+from psan.threads import in_threads, shares
 
 
 def gated(
@@ -29,7 +30,17 @@ def gated(
         o: its convolutions, one for each direction.
         weight: `[direction gate output input]`.
         bias: `[direction gate output]`.
+
+    Raises:
+        ValueError: shapes that do not belong together.
     """
+    d, m = x.shape
+    if d % 2 or o.shape != (d, 2, m) or weight.shape != (2, 2, d, 2) or bias.shape != (2, 2, d):
+        raise ValueError(
+            f"x {tuple(x.shape)} needs an even first size, and o {(d, 2, m)}, weight "
+            f"{(2, 2, d, 2)}, bias {(2, 2, d)}; got {tuple(o.shape)}, {tuple(weight.shape)}, "
+            f"{tuple(bias.shape)}"
+        )
     if runs_on_kernels(x, o, weight, bias):
         result: Tensor = _Gate.apply(x, o, weight, bias)  # type: ignore[no-untyped-call]
         return result
@@ -37,7 +48,7 @@ def gated(
     pairs = both.view(len(x), 2, *o.shape[1:])  # [d 2 direction m]
     gates = torch.einsum("kgdi,dikm->gdkm", weight, pairs) + bias.permute(1, 2, 0)[..., None]
     share, candidate = gates.sigmoid().unbind(0)
-    return torch.lerp(candidate, o, share)
+    return torch.lerp(candidate, o.to(share.dtype), share)  # autocast makes them differ
 
 
 class _Gate(torch.autograd.Function):
@@ -47,10 +58,13 @@ class _Gate(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
         out = torch.empty_like(inputs[1])
         arguments = [part.numpy() for part in (*inputs, out)]
-        in_threads(_blocks(x), lambda _, first, last: gate_kernels.gate(first, last, *arguments))
+        in_threads(
+            shares(_blocks(x)), lambda _, first, last: gate_kernels.gate(first, last, *arguments)
+        )
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         x, o, weight, bias = ctx.saved_tensors
         grad_x, grad_o = torch.empty_like(x), torch.empty_like(o)
@@ -58,7 +72,8 @@ class _Gate(torch.autograd.Function):
         parts = (x, o, weight, bias, grad.contiguous(), grad_x, grad_o)
         arguments = (*(part.numpy() for part in parts), sums)
         in_threads(
-            len(sums), lambda _, first, last: gate_kernels.gate_backward(first, last, *arguments)
+            shares(len(sums)),
+            lambda _, first, last: gate_kernels.gate_backward(first, last, *arguments),
         )
         of_gates = torch.from_numpy(sums.sum(0))
         return grad_x, grad_o, of_gates[..., :2], of_gates[..., 2]

@@ -6,8 +6,6 @@ EDBT 2026. Reference code: github.com/CQRhinoZ/PSAN, commit b824104.
 Deviations from the reference code:
     * its embedding dropout stays on at test time, which makes its scores random; here dropout is
       active in training only;
-    * on a CPU, the probability with which an attention weight is dropped in training is rounded to
-      a multiple of 1/256;
     * values that are not observed are replaced, not multiplied by zero, so that NaN is harmless.
 """
 

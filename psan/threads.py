@@ -1,8 +1,8 @@
 """Shares the work of a kernel among as many threads as torch has."""
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 
 import torch
@@ -20,13 +20,15 @@ def shares(count: int) -> list[tuple[int, int]]:
     return [(count * k // parts, count * (k + 1) // parts) for k in range(parts)]
 
 
-def in_threads(count: int, work: Callable[[int, int, int], None]) -> None:
-    """Calls `work(k, first, last)` for each of the `shares(count)` at once; it frees the GIL.
+def in_threads(parts: Sequence[tuple[int, int]], work: Callable[[int, int, int], None]) -> None:
+    """Calls `work(k, first, last)` for each part `k` at once; it should free the GIL.
 
     Not numba's own threads: they share OpenMP with torch, and change how many threads torch has.
     """
-    here, *others = enumerate(shares(count))
-    pending = [_pool(os.getpid()).submit(work, k, *share) for k, share in others]
-    work(here[0], *here[1])
+    pending = [_pool(os.getpid()).submit(work, k, *parts[k]) for k in range(1, len(parts))]
+    try:
+        work(0, *parts[0])
+    finally:
+        wait(pending)  # they write to the caller's arrays
     for each in pending:
         each.result()

@@ -1,6 +1,5 @@
 """Cost of every method: `python -m benchmarks.speed` measures and writes `results/speed/`."""
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ figures/ into results_dir/speed. Cases that are in speed.csv are not measured ag
   methods      which of the methods in the file of cases (default: all)
   results_dir  where the experiments are (default: results)
   repeats      turns of each contender, at least 1; the median counts (default: 5)
-  threads      of torch (default: one for each core)
+  threads      of torch (default: its own choice, one for each core)
   cases        YAML file of methods and sizes (default: speed.yaml of the suite's conf/)
   again        true: measures again what is there; none: measures nothing, writes the report
 """
@@ -92,7 +91,7 @@ def run(options: dict[str, str]) -> int:
         if case.name in set(rows["case"]) and options["again"] != "true":
             continue
         sys.stderr.write(f"[{number}/{len(chosen)}] {case.name}\n")
-        threads = int(options["threads"]) if options["threads"] else os.cpu_count()
+        threads = int(options["threads"]) if options["threads"] else None
         measured = measure_case(case, int(options["repeats"]), threads)
         failed |= any(row["status"] == "failed" for row in measured)
         rows = write_rows(folder, rows, measured)

@@ -26,11 +26,11 @@ from benchmarks.masks import MaskedSeries, point
 from benchmarks.methods import Setting, build
 from benchmarks.paths import conf_dir
 from benchmarks.speed.cases import Case
-from benchmarks.training import training_loss, whiten
+from benchmarks.training import make_optimiser, training_loss, whiten
 from benchmarks.windows import split_windows
 
 LINKS = 7
-"""Neighbours of a sensor: METR-LA has 1515 links between 207 sensors."""
+"""Links that lead from a sensor to others: METR-LA has 1515 between 207 sensors."""
 
 
 def composed_model(case: Case) -> dict[str, Any]:
@@ -60,12 +60,12 @@ def composed_model(case: Case) -> dict[str, Any]:
 
 
 def noise_setting(case: Case, time_features: str) -> Setting:
-    """Random readings of which a quarter is hidden, and `LINKS` random neighbours a sensor."""
+    """Random readings of which a quarter is hidden, and `LINKS` random links from each sensor."""
     rng = np.random.default_rng(0)
     n, steps = case.sensors, 20 * case.window + case.batch
     distances = np.full((n, n), np.inf, dtype=np.float32)
     for sensor in range(n):
-        distances[sensor, rng.permutation(n)[:LINKS]] = 1000.0
+        distances[sensor, rng.permutation(np.delete(np.arange(n), sensor))[:LINKS]] = 1000.0
     np.fill_diagonal(distances, 0.0)
     observed = np.ones((steps, n), dtype=bool)
     series = Series(
@@ -92,7 +92,7 @@ class Contender:
     batch: Batch
 
     def __post_init__(self) -> None:
-        self.optimiser = torch.optim.Adam(self.network.parameters(), self.config.learning_rate)
+        self.optimiser = make_optimiser(self.network, self.config)
 
     def train(self) -> None:
         """One training step, as a training of the suite makes it."""
@@ -108,11 +108,16 @@ class Contender:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
         self.optimiser.step()
 
+    def forward(self) -> torch.Tensor:
+        """Estimates of one batch `[b t n 1]`, ready for a backward pass."""
+        self.network.eval()
+        out: torch.Tensor = self.network(self.batch.x, self.batch.visible, self.batch.time_features)
+        return out
+
     def infer(self) -> None:
         """Estimates of one batch."""
-        self.network.eval()
         with torch.no_grad():
-            self.network(self.batch.x, self.batch.visible, self.batch.time_features)
+            self.forward()
 
 
 def contender(case: Case, plain: bool) -> Contender | None:

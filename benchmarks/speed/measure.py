@@ -40,8 +40,8 @@ def times(case: Case, repeats: int, alone: bool) -> dict[str, dict[str, Any]]:
                 seconds = _seconds(run)
                 if turn:
                     found[name][phase].append(seconds)
-    # compiled loops are not counted: without the plain formulation the operations are not known
-    forward = math.nan if alone else _flops(built.get("plain", built["suite"]).infer)
+    # of the suite's own, the compiled loops would not be counted
+    forward = _flops(built["plain"].forward) if "plain" in built else math.nan
     flops = {"train": 3 * forward, "infer": forward}  # a backward pass is two products for each
     rate = matrix_rate()
     rows: dict[str, dict[str, Any]] = {}

@@ -57,6 +57,7 @@ def _header(done: pd.DataFrame) -> str:
         name: ", ".join(sorted(map(str, done[column].unique()))) or "nothing yet"
         for name, column in (
             ("repeats", "repeats"), ("processor", "processor"), ("torch", "torch_version"),
+            ("commit", "git_commit"),
         )
     }  # fmt: skip
     threads = ", ".join(f"{count:g}" for count in sorted(done["threads"].dropna().unique()))
@@ -103,7 +104,7 @@ def _number(value: float, form: str) -> str:
 
 def _lost(rows: pd.DataFrame, method: str) -> Iterator[str]:
     """What could not be measured, and why."""
-    lost = rows[(rows["method"] == method) & (rows["status"] != "done")]
+    lost = rows[(rows["method"] == method) & (rows["reason"] != "")]
     for row in lost.itertuples():
         yield f"- {row.case}, {row.contender}: {row.status}: {row.reason}"
 

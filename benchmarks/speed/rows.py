@@ -1,6 +1,7 @@
 """Rows of `speed.csv`: a contender of a case each, measured in processes of their own."""
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -17,8 +18,8 @@ from benchmarks.atomic import write_text_atomically
 from benchmarks.errors import InputError
 from benchmarks.speed.cases import Case
 
-PHASES = {"train": "training step", "infer": "inference"}
-"""What is timed, by the beginning of its columns."""
+PHASES = ("train", "infer")
+"""Training step and inference: how the columns of what is timed begin."""
 
 COLUMNS = (
     "case", "method", "batch", "sensors", "window", "network", "contender", "status", "reason",
@@ -31,7 +32,10 @@ COLUMNS = (
     "torch_version", "git_commit", "measured",
 )  # fmt: skip
 
-TEXT = ("case", "method", "network", "contender", "status", "reason")
+TEXT = (
+    "case", "method", "network", "contender", "status", "reason", "processor", "torch_version",
+    "git_commit", "measured",
+)  # fmt: skip
 """Columns of words; the others may be empty where nothing was measured."""
 
 MEMORY_ERRORS = ("not enough memory", "Cannot allocate", "MemoryError", "std::bad_alloc")
@@ -90,7 +94,11 @@ def measure_case(case: Case, repeats: int, threads: int | None) -> list[dict[str
     measured = []
     for name, times in timed["times"].items():
         row = {"contender": name, "status": "done", "reason": "", "threads": timed["threads"]}
-        measured.append(shared | times | _in_own_process(asked | {"memory_of": name}) | row)
+        peak = _in_own_process(asked | {"memory_of": name})
+        row |= {"peak_memory_mb": peak.get("peak_memory_mb", math.nan)}
+        if "reason" in peak:
+            row["reason"] = f"memory could not be measured: {peak['reason']}"
+        measured.append(shared | times | row)
     return measured + [shared | row for row in lost]
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from psan.attention import biased_attention
@@ -27,8 +28,12 @@ def arguments(
 
 @pytest.mark.parametrize("nodes", [1, 11, 300], ids="{} nodes".format)
 @pytest.mark.parametrize("scale", [1.0, 12.0], ids=["ordinary", "scores of some hundreds"])
-def test_values_and_gradients(nodes: int, scale: float) -> None:
+@pytest.mark.parametrize("threads", [1, 3], ids="{} threads".format)
+def test_values_and_gradients(
+    monkeypatch: pytest.MonkeyPatch, nodes: int, scale: float, threads: int
+) -> None:
     """300 nodes take several tiles of rows, the last one smaller."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     ours = arguments(scale=scale, nodes=nodes)
     exact = [part.detach().double().requires_grad_() for part in ours]
     weight = torch.randn(GROUPS, nodes, HEADS, WIDTH)
@@ -48,6 +53,21 @@ def test_nan_is_not_swallowed() -> None:
     out = biased_attention(projected, bias)
     assert out[2, 3].isnan().all()
     assert int(out.isnan().sum()) == HEADS * WIDTH
+
+
+def test_a_second_derivative_is_refused() -> None:
+    projected, bias = arguments()
+    out = biased_attention(projected, bias).square().sum()
+    (grad,) = torch.autograd.grad(out, projected, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises((ValueError, TypeCheckError)):  # the tests check annotations first
+        biased_attention(arguments()[0], torch.zeros(3, 3))
+    with pytest.raises(ValueError, match=r"probability 1.0 must be in \[0, 1\)"):
+        biased_attention(*arguments(), dropout=1.0)
 
 
 def test_other_precisions_are_computed_by_torch() -> None:

@@ -30,9 +30,13 @@ def formula(x: Tensor, o: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("columns", [1, 7, BLOCK + 3])
+@pytest.mark.parametrize("columns", [1, 7, 3 * BLOCK + 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_values_and_gradients(dtype: torch.dtype, columns: int) -> None:
+@pytest.mark.parametrize("threads", [1, 3], ids="{} threads".format)
+def test_values_and_gradients(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, columns: int, threads: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     ours, plain = arguments(dtype, 6, columns), arguments(dtype, 6, columns)
     out, expected = gated(*ours), formula(*plain)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
@@ -49,3 +53,8 @@ def test_large_inputs_saturate() -> None:
     out = gated(*big)
     assert out.isfinite().all()
     torch.testing.assert_close(out, formula(*big), rtol=1e-5, atol=1e-5)
+
+
+def test_an_odd_width_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"x \(3, 5\) needs an even first size"):
+        gated(*arguments(torch.float32, 3, 5))

@@ -20,16 +20,17 @@ def three_threads():
 @pytest.mark.parametrize("count", [1, 2, 3, 10])
 def test_every_item_is_done_once(three_threads, count: int) -> None:
     done: list[int] = []
-    names = set()
+    parts = shares(count)
+    all_at_once = threading.Barrier(len(parts), timeout=10)
 
     def work(k: int, first: int, last: int) -> None:
-        names.add(threading.current_thread().name)
-        assert shares(count)[k] == (first, last)
+        all_at_once.wait()
+        assert parts[k] == (first, last)
         done.extend(range(first, last))
 
-    in_threads(count, work)
+    in_threads(parts, work)
+    assert len(parts) == min(3, count)
     assert sorted(done) == list(range(count))
-    assert len(names) <= min(3, count)
 
 
 def test_an_error_in_any_thread_is_raised(three_threads) -> None:
@@ -38,7 +39,7 @@ def test_an_error_in_any_thread_is_raised(three_threads) -> None:
             raise ValueError("third")
 
     with pytest.raises(ValueError, match="third"):
-        in_threads(3, work)
+        in_threads(shares(3), work)
 
 
 def test_the_number_of_threads_changes_neither_output_nor_torch(three_threads) -> None:

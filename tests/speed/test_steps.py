@@ -31,3 +31,4 @@ def test_step(benchmark, method: str, phase: str, formulation: str) -> None:
     benchmark.group = f"{method}, {phase}"
     benchmark(getattr(chosen, phase))
     assert all(p.isfinite().all() for p in chosen.network.parameters())
+    assert chosen.forward().isfinite().all()
