@@ -9,11 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator
 
 from benchmarks import style
 from benchmarks.atomic import write_text_atomically
 from benchmarks.figures.registry import save
 from benchmarks.speed.rows import PHASES
+from benchmarks.tables import FEATURED
 
 CONTENDERS = ("suite", "plain")
 
@@ -28,6 +30,8 @@ HEADER = "header.md"
 
 def write_report(folder: Path, rows: pd.DataFrame) -> Path:
     """Writes `report.md` and the figure, and returns the report's path."""
+    order = ["later", "method", "batch", "sensors", "window", "network"]
+    rows = rows.assign(later=rows["method"] != FEATURED).sort_values(order, kind="stable")
     done = rows[rows["status"] == "done"]
     parts = [_header(done)]
     reference = _where(done, **REFERENCE)
@@ -121,6 +125,7 @@ def _draw(folder: Path, sweep: pd.DataFrame) -> None:
             for method in methods:
                 _lines(ax, sweep[sweep["method"] == method], column)
             style.log_axis(ax, "x", sweep["sensors"].astype(float))
+            ax.xaxis.set_major_locator(FixedLocator(sorted(sweep["sensors"].unique())))
             style.log_axis(ax, "y", sweep[column].dropna())
             _proportional(ax)
             ax.set_xlabel("sensors")
