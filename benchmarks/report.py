@@ -72,13 +72,18 @@ def find_experiment(results_dir: Path, name: str) -> Path:
     """Folder of an experiment.
 
     Raises:
-        InputError: it is not there; names those that are.
+        InputError: it is not there; names those that are. Or it is that of `benchmarks.speed`.
     """
     found = results_dir.iterdir() if results_dir.is_dir() else []
     present = sorted(path.name for path in found if path.is_dir())
     if name not in present:
         known = ", ".join(present) or "none"
         raise InputError(f"experiment={name} has no folder in {results_dir}; there are: {known}")
+    if (results_dir / name / "speed.csv").exists():
+        raise InputError(
+            f"experiment={name} has no runs but costs; python -m benchmarks.speed again=none "
+            "writes their report"
+        )
     return results_dir / name
 
 

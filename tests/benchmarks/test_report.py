@@ -427,3 +427,15 @@ def test_ticks_are_few_and_inside(low: float, high: float) -> None:
     assert 2 <= len(ticks) <= 7
     assert all(low <= tick <= high for tick in ticks)
     assert ticks == sorted(ticks)
+
+
+def test_costs_are_not_overwritten_by_a_report_of_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "speed").mkdir()
+    (tmp_path / "speed" / "speed.csv").write_text("case\n")
+    with pytest.raises(SystemExit) as stopped:
+        main(["experiment=speed", f"results_dir={tmp_path}"])
+    assert stopped.value.code == 2
+    assert "benchmarks.speed again=none" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "speed").iterdir()] == ["speed.csv"]
