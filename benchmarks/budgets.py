@@ -82,10 +82,9 @@ class TrainingConfig:
     scaling: str = "global"
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"model.training.batch_size={self.batch_size} must be at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"model.training.learning_rate={self.learning_rate} must be above 0")
+        _check(self)
+        if not self.whiten:
+            raise InputError("model.training.whiten is empty; it needs a probability in (0, 1)")
         for probability in self.whiten:
             if not 0 < probability < 1:
                 raise InputError(f"model.training.whiten has {probability}; it must be in (0, 1)")
@@ -103,8 +102,12 @@ class WindowedTraining:
     scaling: str = "global"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise InputError(f"model.training.{name}={getattr(self, name)} must be at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"model.training.learning_rate={self.learning_rate} must be above 0")
+        _check(self)
+
+
+def _check(training: TrainingConfig | WindowedTraining) -> None:
+    for name in ("batch_size", "patience"):
+        if getattr(training, name) < 1:
+            raise InputError(f"model.training.{name}={getattr(training, name)} must be at least 1")
+    if not training.learning_rate > 0:
+        raise InputError(f"model.training.learning_rate={training.learning_rate} must be above 0")
