@@ -5,12 +5,12 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import hydra
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import open_dict
 
@@ -22,7 +22,7 @@ from benchmarks.job import ERROR, job
 from benchmarks.paths import conf_dir
 from benchmarks.plan import Plan, PlannedCell, make_plan
 from benchmarks.process import log_to_stderr
-from benchmarks.progress import BAD, MISSING, REFUSED, RUNNING, State, look, preview
+from benchmarks.progress import BAD, GOOD, MISSING, REFUSED, RUNNING, State, look, preview
 from benchmarks.rows import assemble
 from benchmarks.sweeps import MULTIRUN, value_of
 from benchmarks.worker import STOPPED
@@ -120,6 +120,9 @@ class _Launch:
             InputError: the launcher's processes die again and again.
         """
         breakdowns, waiting = 0, False
+        before = sum(state.status in GOOD for state in look(self.plan))
+        if before:
+            log.info("%d of %d cells done before", before, len(self.plan.cells))
         try:
             while not self._stop_file.exists():
                 states = look(self.plan)
@@ -159,8 +162,10 @@ class _Launch:
         ]
         try:
             returned = self._launcher.launch(jobs, initial_job_idx=0)
-        except BrokenProcessPool:
-            log.warning("a process of the launcher was killed; what it was at is run again")
+        except (InputError, HydraException):
+            raise
+        except Exception as error:  # each launcher has its own for a process or a job that died
+            log.warning("the launcher broke down; what it was at is run again: %s", error)
             return False
         for cell, each in zip(todo, returned, strict=True):
             status = each.return_value
