@@ -19,6 +19,7 @@ from benchmarks.atomic import require_writable
 from benchmarks.budgets import TrainerConfig
 from benchmarks.cell import Cell, describe
 from benchmarks.errors import InputError
+from benchmarks.launchers import require_launcher
 from benchmarks.paths import conf_dir
 from benchmarks.rows import assemble
 
@@ -52,11 +53,13 @@ def launch(arguments: Sequence[str]) -> int:
         The exit code: 0, 1 if a cell was refused, or 3 if a cell of this launch failed.
 
     Raises:
-        InputError: an unknown experiment, or a results folder that cannot be written.
+        InputError: an unknown experiment, a launcher whose extra is absent, or a results folder
+            that cannot be written.
     """
     log_to_stderr()
     if not INFORMATION & {argument.partition("=")[0] for argument in arguments}:
         require_writable(Path(_value(arguments, "results_dir") or "results"), "results_dir")
+        require_launcher(_value(arguments, "hydra/launcher"), bool(MULTIRUN & set(arguments)))
     started = datetime.now(UTC).isoformat(timespec="seconds")
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
     refused = 0

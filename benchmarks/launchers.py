@@ -1,0 +1,55 @@
+"""Hydra's launchers of a sweep, and what has to be there for those that run on a cluster."""
+
+import shutil
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from benchmarks.errors import InputError
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a choice of `hydra/launcher` takes besides the suite's own dependencies."""
+
+    package: str
+    """The plugin's, within `hydra_plugins`."""
+    install: str
+    """The command that brings it."""
+    programs: tuple[str, ...] = ()
+    """To be found on the path."""
+
+
+_SUBMITIT = "hydra_submitit_launcher"
+_SLURM = "pip install '.[slurm]'"
+
+NEEDS = {
+    "slurm": Needs(_SUBMITIT, _SLURM, ("sbatch", "srun")),
+    "local_jobs": Needs(_SUBMITIT, _SLURM),
+    "ray": Needs("hydra_ray_launcher", "scripts/setup_ray.sh, which makes .venv-ray"),
+}
+"""By the names in `conf/hydra/launcher/`."""
+
+
+def require_launcher(choice: str | None, multirun: bool) -> None:
+    """Checks that the launcher of the suite's own that is asked for can be used here.
+
+    Args:
+        choice: of `hydra/launcher`; None, or one that is not the suite's, is left to Hydra.
+        multirun: whether this is a sweep; Hydra ignores the launcher of a single run.
+
+    Raises:
+        InputError: what it needs is absent, or it would be ignored.
+    """
+    needs = NEEDS.get(choice or "")
+    if needs is None:
+        return
+    if find_spec(f"hydra_plugins.{needs.package}") is None:
+        raise InputError(f"hydra/launcher={choice} needs an extra: {needs.install}")
+    absent = [program for program in needs.programs if shutil.which(program) is None]
+    if absent:
+        raise InputError(
+            f"hydra/launcher={choice} needs {' and '.join(absent)} on the path: "
+            "launch from a machine that submits to SLURM"
+        )
+    if not multirun:
+        raise InputError(f"hydra/launcher={choice} launches sweeps: add -m")
