@@ -19,7 +19,7 @@ from benchmarks.atomic import require_writable
 from benchmarks.budgets import TrainerConfig
 from benchmarks.cell import Cell, describe
 from benchmarks.errors import InputError
-from benchmarks.launchers import require_launcher
+from benchmarks.launchers import prepare_launcher
 from benchmarks.paths import conf_dir
 from benchmarks.rows import assemble
 
@@ -59,7 +59,7 @@ def launch(arguments: Sequence[str]) -> int:
     log_to_stderr()
     if not INFORMATION & {argument.partition("=")[0] for argument in arguments}:
         require_writable(Path(_value(arguments, "results_dir") or "results"), "results_dir")
-        require_launcher(_value(arguments, "hydra/launcher"), bool(MULTIRUN & set(arguments)))
+        prepare_launcher(_value(arguments, "hydra/launcher"), bool(MULTIRUN & set(arguments)))
     started = datetime.now(UTC).isoformat(timespec="seconds")
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)
     refused = 0

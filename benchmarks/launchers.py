@@ -30,8 +30,8 @@ NEEDS = {
 """By the names in `conf/hydra/launcher/`."""
 
 
-def require_launcher(choice: str | None, multirun: bool) -> None:
-    """Checks that the launcher of the suite's own that is asked for can be used here.
+def prepare_launcher(choice: str | None, multirun: bool) -> None:
+    """Checks that the launcher of the suite's own that is asked for can be used, and sets it up.
 
     Args:
         choice: of `hydra/launcher`; None, or one that is not the suite's, is left to Hydra.
@@ -53,3 +53,7 @@ def require_launcher(choice: str | None, multirun: bool) -> None:
         )
     if not multirun:
         raise InputError(f"hydra/launcher={choice} launches sweeps: add -m")
+    if choice == "slurm":
+        from benchmarks.slurm import watch_queue
+
+        watch_queue()
