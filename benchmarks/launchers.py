@@ -1,7 +1,7 @@
 """Hydra's launchers of a sweep, and what has to be there for those that run on a cluster."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from benchmarks.errors import InputError
@@ -19,15 +19,16 @@ class Needs:
     """To be found on the path."""
 
 
-_SUBMITIT = "hydra_submitit_launcher"
-_SLURM = "pip install '.[slurm]'"
+_SUBMITIT = Needs("hydra_submitit_launcher", "pip install '.[slurm]'")
+_RAY = Needs("hydra_ray_launcher", "scripts/setup_ray.sh, which makes .venv-ray for it")
 
 NEEDS = {
-    "slurm": Needs(_SUBMITIT, _SLURM, ("sbatch", "srun")),
-    "local_jobs": Needs(_SUBMITIT, _SLURM),
-    "ray": Needs("hydra_ray_launcher", "scripts/setup_ray.sh, which makes .venv-ray"),
+    "slurm": replace(_SUBMITIT, programs=("sbatch", "srun")),
+    "local_jobs": _SUBMITIT,
+    "ray_cluster": _RAY,
+    "ray": _RAY,
 }
-"""By the names in `conf/hydra/launcher/`."""
+"""By the names in `conf/hydra/launcher/`, and the plugin's own for Ray."""
 
 
 def prepare_launcher(choice: str | None, multirun: bool) -> None:
