@@ -1,5 +1,7 @@
 """Which jobs of a sweep SLURM still has, for the process that waits for them."""
 
+import time
+
 from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
 
 ASK_SECONDS = 60
@@ -29,3 +31,10 @@ class QueueWatcher(SlurmInfoWatcher):
 def watch_queue() -> None:
     """Lets the jobs that this process submits be watched so."""
     SlurmJob.watcher = QueueWatcher(ASK_SECONDS)
+
+
+def wait_for_jobs() -> None:
+    """Waits until none of the jobs that this process has submitted is in the queue any more."""
+    watcher = SlurmJob.watcher
+    while not all(watcher.is_done(job) for job in tuple(watcher._registered)):
+        time.sleep(1)
