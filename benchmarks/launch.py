@@ -4,13 +4,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import hydra
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import open_dict
 
@@ -19,6 +19,7 @@ from benchmarks.cell import describe
 from benchmarks.compose import Composer, composer
 from benchmarks.errors import InputError
 from benchmarks.job import ERROR, job
+from benchmarks.launchers import is_lost_job, prepare_launcher
 from benchmarks.paths import conf_dir
 from benchmarks.plan import Plan, PlannedCell, make_plan
 from benchmarks.process import log_to_stderr
@@ -56,8 +57,8 @@ def launch(arguments: Sequence[str]) -> int:
         The exit code: 0 when all cells are done, 1 if one was refused, 3 if one failed.
 
     Raises:
-        InputError: an unknown experiment, a sweep without `-m`, or a results folder that cannot be
-            written.
+        InputError: an unknown experiment, a sweep without `-m`, a launcher whose extra is absent,
+            or a results folder that cannot be written.
         HydraException: what Hydra cannot parse or compose.
     """
     log_to_stderr()
@@ -68,8 +69,9 @@ def launch(arguments: Sequence[str]) -> int:
     show, arguments = PLAN in arguments, [each for each in arguments if each != PLAN]
     if not show:
         require_writable(Path(value_of(arguments, "results_dir") or "results"), "results_dir")
-    plan = make_plan(arguments)
     multirun = bool(MULTIRUN & set(arguments))
+    wait_for_jobs = prepare_launcher(value_of(arguments, "hydra/launcher"), multirun)
+    plan = make_plan(arguments)
     if len(plan.cells) > 1 and not multirun:
         raise InputError(f"the command line asks for {len(plan.cells)} cells: launch it with -m")
     for reason in dict.fromkeys(cell.refused for cell in plan.cells if cell.refused):
@@ -80,7 +82,7 @@ def launch(arguments: Sequence[str]) -> int:
     errors = 0
     try:
         with composer(arguments) as composing:
-            errors = _Launch(plan, composing, multirun).run()
+            errors = _Launch(plan, composing, multirun, wait_for_jobs).run()
     finally:
         code = _finish(plan)
     return SOME_REFUSED if errors else code
@@ -94,10 +96,18 @@ class _Launch:
         composing: composes the launcher.
         multirun: whether the launcher is the one that the command line names; else cells are run
             here, one by one.
+        wait_for_jobs: waits until the launcher has none of its jobs any more.
     """
 
-    def __init__(self, plan: Plan, composing: Composer, multirun: bool):
+    def __init__(
+        self,
+        plan: Plan,
+        composing: Composer,
+        multirun: bool,
+        wait_for_jobs: Callable[[], None],
+    ):
         self.plan, self.config = plan, composing.sweep
+        self._wait_for_jobs = wait_for_jobs
         self._tried: set[str] = set()
         self._errors = 0
         self._stop_file = plan.folder / f".stop-{os.getpid()}"
@@ -162,11 +172,16 @@ class _Launch:
         ]
         try:
             returned = self._launcher.launch(jobs, initial_job_idx=0)
-        except (InputError, HydraException):
-            raise
-        except Exception as error:  # each launcher has its own for a process or a job that died
-            log.warning("the launcher broke down; what it was at is run again: %s", error)
+        except BrokenProcessPool:
+            log.warning("a process of the launcher was killed; what it was at is run again")
             return False
+        except Exception as error:
+            if not is_lost_job(error):
+                raise
+            log.error("a job ended and left no result: %s", error)
+            self._wait_for_jobs()
+            self._tried |= {cell.key for cell in todo}  # not again: it may have been cancelled
+            return True
         for cell, each in zip(todo, returned, strict=True):
             status = each.return_value
             self._errors += status == ERROR
@@ -193,4 +208,7 @@ def _finish(plan: Plan) -> int:
             log.error("  %s: %s: %s", describe(row), row["status"], row["reason"])
     if any(state.status == REFUSED for state in states):
         return SOME_REFUSED
-    return SOME_FAILED if any(state.status in BAD for state in states) else 0
+    missing = sum(state.status == MISSING for state in states)
+    if missing:
+        log.error("%d cells were not run: launch again", missing)
+    return SOME_FAILED if missing or any(state.status in BAD for state in states) else 0
