@@ -1,0 +1,89 @@
+"""Small cells for the tests of tracking; as a command, a process that tracks some of them.
+
+`python tests/tracked_cells.py URI WORKER RUNS EPOCHS` waits for a file `go` in its folder, then
+tracks RUNS cells of EPOCHS epochs, each epoch sent at once.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.rows import cell_folder
+from benchmarks.tracking import Tracker, live
+
+CONFIG: dict[str, Any] = {
+    "model": {
+        "name": "mean",
+        "network": {"_target_": "baselines.mean.Mean", "width": [1, 2]},
+        "training": {"learning_rate": 1e-05},
+    },
+    "dataset": {"name": "small"},
+    "mask": {"name": "point", "rate": 0.25},
+    "trainer": {"max_epochs": 3, "batches_per_epoch": 1},
+    **{"protocol": "grin", "window": 24, "seed": 1, "mask_seed": 1},
+}
+STAMP = "2026-01-02T03:04:05+00:00"
+
+
+def identity(key: str) -> dict[str, Any]:
+    return {
+        "key": key, "model": "mean", "label": "Mean", "dataset": "small", "pattern": "point",
+        "rate": 0.25, "seed": 1, "mask_seed": 1, "dataset_fingerprint": "1" * 16,
+        "budget": "3 epochs",
+    }  # fmt: skip
+
+
+def line(epoch: int, value: float = 10.0) -> dict[str, float]:
+    """An epoch's line of the history."""
+    return {
+        "epoch": epoch, "loss": 1 / epoch, "val_mae": value - epoch, "learning_rate": 0.1,
+        "seconds": 2.0 * epoch,
+    }  # fmt: skip
+
+
+def row(key: str, **other: Any) -> dict[str, Any]:
+    ended = {"status": "done", "reason": "", "git_commit": "abc", "finished": STAMP}
+    return identity(key) | ended | {"window_mae": 2.0, "step_mae": 3.0} | other
+
+
+def write_cell(experiment: Path, key: str, epochs: int = 3, **other: Any) -> dict[str, Any]:
+    """What a run leaves in the cell's folder; returns the row."""
+    folder = cell_folder(experiment, key)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = row(key, **other)
+    (folder / "row.json").write_text(json.dumps(written))
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "scores.csv").write_text("by,group\n")
+    lines = [line(epoch) for epoch in range(1, epochs + 1)]
+    if lines:
+        table = [",".join(lines[0]), *(",".join(map(str, one.values())) for one in lines)]
+        (folder / "history.csv").write_text("\n".join(table) + "\n")
+    return written
+
+
+def key_of(worker: int, run: int) -> str:
+    return f"{worker:08d}{run:08d}"
+
+
+def work(uri: str, worker: int, runs: int, epochs: int) -> None:
+    """Tracks cells one after the other."""
+    for run in range(runs):
+        key = key_of(worker, run)
+        tracker = Tracker({"kind": "mlflow", "uri": uri}, "load", identity(key), CONFIG)
+        for epoch in range(1, epochs + 1):
+            tracker.epoch(line(epoch, value=1000 * worker + 100 * run))
+        tracker.finish(row(key), Path("nowhere"))
+
+
+if __name__ == "__main__":
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  the rush is for the store
+
+    live.EPOCH_SECONDS = 0
+    Path(f"ready{sys.argv[2]}").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    work(sys.argv[1], *map(int, sys.argv[2:]))
