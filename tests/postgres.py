@@ -29,7 +29,7 @@ class Postgres:
         return str(self.folder / "data")
 
     def start(self) -> None:
-        listens = f"-c listen_addresses='' -k {self.folder}"
+        listens = f"-c listen_addresses='' -c fsync=off -k {self.folder}"
         log = str(self.folder / "log")
         self._call("pg_ctl", "start", "--wait", "-D", self._data, "-o", listens, "-l", log)
 

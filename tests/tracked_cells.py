@@ -1,12 +1,14 @@
-"""Small cells for the tests of tracking; as a command, a process that tracks some of them.
+"""Small cells for the tests of tracking; as a command, processes that track some of them.
 
-`python tests/tracked_cells.py URI WORKER RUNS EPOCHS` waits for a file `go` in its folder, then
-tracks RUNS cells of EPOCHS epochs, each epoch sent at once.
+`python tests/tracked_cells.py URI RUNS EPOCHS FOLDER...` starts a process in each folder, which are
+the workers 0, 1, …; all at the same moment begin to track RUNS cells of EPOCHS epochs, and send
+each epoch at once.
 """
 
 import json
+import multiprocessing
+import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,8 @@ def identity(key: str) -> dict[str, Any]:
 def line(epoch: int, value: float = 10.0) -> dict[str, float]:
     """An epoch's line of the history."""
     return {
-        "epoch": epoch, "loss": 1 / epoch, "val_mae": value - epoch, "learning_rate": 0.1,
-        "seconds": 2.0 * epoch,
+        "epoch": float(epoch), "loss": 1 / epoch, "val_mae": float(value - epoch),
+        "learning_rate": 0.1, "seconds": 2.0 * epoch,
     }  # fmt: skip
 
 
@@ -79,11 +81,27 @@ def work(uri: str, worker: int, runs: int, epochs: int) -> None:
         tracker.finish(row(key), Path("nowhere"))
 
 
-if __name__ == "__main__":
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  the rush is for the store
+def rush(uri: str, runs: int, epochs: int, folders: list[str]) -> int:
+    """Starts the processes and returns how many of them failed."""
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  once, not in each of them
 
     live.EPOCH_SECONDS = 0
-    Path(f"ready{sys.argv[2]}").touch()
-    while not Path("go").exists():
-        time.sleep(0.01)
-    work(sys.argv[1], *map(int, sys.argv[2:]))
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(len(folders))
+
+    def one(worker: int, folder: str) -> None:
+        os.chdir(folder)
+        together.wait()
+        work(uri, worker, runs, epochs)
+
+    processes = [context.Process(target=one, args=each) for each in enumerate(folders)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return sum(process.exitcode != 0 for process in processes)
+
+
+if __name__ == "__main__":
+    store, cells, lines, *places = sys.argv[1:]
+    sys.exit(rush(store, int(cells), int(lines), places))

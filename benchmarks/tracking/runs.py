@@ -83,11 +83,11 @@ def log_parameters(client: "MlflowClient", run: "Run", config: Mapping[str, Any]
 
 
 def log_epochs(client: "MlflowClient", run_id: str, epochs: Sequence[Epoch]) -> None:
-    """Sends lines of the history; a line that is there already is not doubled."""
+    """Sends lines of the history, each as a whole; one that is there already is not doubled."""
     metrics: list[Metric] = []
     for epoch in epochs:
         metrics += _metrics(epoch_metrics(epoch), epoch.time, epoch.number)
-        if len(metrics) >= MOST_METRICS or epoch is epochs[-1]:  # an epoch is sent as a whole
+        if len(metrics) >= MOST_METRICS or epoch is epochs[-1]:
             patiently(client.log_batch, run_id, metrics)
             metrics = []
 
@@ -100,7 +100,10 @@ def finish_run(
     when: int,
     status: str | None = None,
 ) -> None:
-    """Sends the scores and the artifacts, and ends the run, without which nothing is complete.
+    """Sends the artifacts and the scores, and ends the run.
+
+    Only a run that has its artifacts is complete; one that the store of the artifacts lets down
+    ends nevertheless.
 
     Args:
         client: of the store.
@@ -112,22 +115,22 @@ def finish_run(
     """
     from mlflow.entities import RunTag
 
-    tags = [RunTag(name, value) for name, value in last_tags(row).items()]
-    patiently(client.log_batch, run_id, _metrics(scores(row), when), tags=tags)
+    tags = last_tags(row)
     try:
         with tempfile.TemporaryDirectory() as gathered:
             gather_artifacts(row, folder, Path(gathered))
             patiently(client.log_artifacts, run_id, gathered)
-        patiently(client.set_tag, run_id, FINISHED_TAG, row["finished"])
+        tags[FINISHED_TAG] = row["finished"]
     finally:
+        all_tags = [RunTag(name, value) for name, value in tags.items()]
+        patiently(client.log_batch, run_id, _metrics(scores(row), when), tags=all_tags)
         ended = "FINISHED" if row["status"] in ENDED_WELL else "FAILED"
         end_run_as(client, run_id, status or ended, when)
 
 
 def end_run_as(client: "MlflowClient", run_id: str, status: str, when: int | None = None) -> None:
     """Ends a run: nobody works on it any longer."""
-    tags = patiently(client.get_run, run_id).data.tags
-    if WORKER_TAG in tags:
+    if WORKER_TAG in patiently(client.get_run, run_id).data.tags:
         patiently(client.delete_tag, run_id, WORKER_TAG)
     patiently(client.set_terminated, run_id, status, when)
 

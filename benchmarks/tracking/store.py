@@ -34,7 +34,7 @@ DRIVERS = {"postgresql": "psycopg", "postgresql+psycopg": "psycopg"}
 BUSY = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """MLflow's codes of errors that pass, a locked database among them."""
 
-PAUSES = (0.25, 0.5, 1.0, 2.0)
+PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between the attempts at a busy store; each attempt at SQLite waits 20 s by itself."""
 
 ANSWER_SECONDS = 10
@@ -73,6 +73,7 @@ def connect(tracking: Mapping[str, Any]) -> "MlflowClient | None":
 def patiently(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls, and calls again a little later each time while the store is busy."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import DBAPIError
 
     for pause in PAUSES:
         try:
@@ -80,7 +81,9 @@ def patiently(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         except MlflowException as error:
             if error.error_code not in BUSY:
                 raise
-            time.sleep(pause * random.uniform(0.5, 1.5))
+        except DBAPIError:  # another machine, which does not see our lock, is making the tables
+            log.debug("the store is not ready", exc_info=True)
+        time.sleep(pause * random.uniform(0.5, 1.5))
     return call(*args, **kwargs)
 
 
@@ -119,6 +122,7 @@ def _reach(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER_SECONDS))
     os.environ.setdefault("PGCONNECT_TIMEOUT", str(ANSWER_SECONDS))
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # which would send to its makers
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):  # importing mlflow sets their levels
@@ -127,8 +131,8 @@ def _reach(uri: str) -> "MlflowClient":
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if uri.startswith(DATABASES):
         _make_ready(uri)
-    client = MlflowClient(tracking_uri=uri)
-    with creation_lock(uri):  # the first use of a database creates its tables
+    with creation_lock(uri):  # the first client of a database creates its tables
+        client = patiently(MlflowClient, tracking_uri=uri)
         patiently(client.search_experiments, max_results=1)
     return client
 
