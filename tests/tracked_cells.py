@@ -9,10 +9,13 @@ import json
 import multiprocessing
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from benchmarks.rows import cell_folder
 from benchmarks.tracking import Tracker, live
@@ -79,6 +82,39 @@ def work(uri: str, worker: int, runs: int, epochs: int) -> None:
         for epoch in range(1, epochs + 1):
             tracker.epoch(line(epoch, value=1000 * worker + 100 * run))
         tracker.finish(row(key), Path("nowhere"))
+
+
+def runs_of(tracking: Mapping[str, str], name: str = "load") -> list[Run]:
+    """Runs of cells, the oldest first."""
+    client = MlflowClient(tracking["uri"])
+    experiment = client.get_experiment_by_name(f"psan/{name}")
+    if experiment is None:
+        return []
+    ids = [experiment.experiment_id]
+    order = ["attributes.start_time"]
+    return [*client.search_runs(ids, "tags.`psan.run_key` != ''", order_by=order)]
+
+
+def content(tracking: Mapping[str, str], run: Run) -> dict[str, Any]:
+    """All that a run says, but for its id, its owner and times."""
+    client = MlflowClient(tracking["uri"])
+    experiment = client.get_experiment(run.info.experiment_id)
+    parent = client.get_run(run.data.tags["mlflow.parentRunId"])
+    tags = {k: v for k, v in run.data.tags.items() if k != "mlflow.parentRunId"}
+    files = client.list_artifacts(run.info.run_id)
+    return {
+        "experiment": experiment.name,
+        "parent": (parent.info.run_name, parent.info.status),
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "params": run.data.params,
+        "tags": tags,
+        "artifacts": {file.path: file.file_size for file in files},
+        "metrics": {
+            name: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)]
+            for name in run.data.metrics
+        },
+    }
 
 
 def rush(uri: str, runs: int, epochs: int, folders: list[str]) -> int:

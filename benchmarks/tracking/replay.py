@@ -14,7 +14,14 @@ from filelock import FileLock
 from benchmarks import rows
 from benchmarks.claims import holder
 from benchmarks.errors import InputError
-from benchmarks.tracking.content import FINISHED_TAG, KEY_TAG, Epoch, read_history, timed
+from benchmarks.tracking.content import (
+    FINISHED_TAG,
+    KEY_TAG,
+    Epoch,
+    parameters,
+    read_history,
+    timed,
+)
 from benchmarks.tracking.parents import Parent, open_experiment, open_parent
 from benchmarks.tracking.runs import (
     find_runs,
@@ -241,6 +248,10 @@ def _read_config(folder: Path) -> dict[str, Any] | None:
         raise InputError(f"{path} is damaged: {error}") from error
     if not isinstance(config, dict):
         raise InputError(f"{path} is damaged: it is no mapping")
+    try:
+        parameters(config)
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
     return config
 
 

@@ -1,6 +1,7 @@
 """Local rows sent into a store after the event, and runs that dead workers left behind."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -8,29 +9,24 @@ import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from commands import call, environment
 from mlflow import MlflowClient
-from mlflow.entities import Run
-from tracked_cells import CONFIG, identity, key_of, line, write_cell
+from tracked_cells import CONFIG, content, identity, key_of, line, runs_of, write_cell
 
 from benchmarks.claims import Claim
 from benchmarks.rows import cell_folder
-from benchmarks.tracking import Tracker, close_dead_runs, end_run, sync
+from benchmarks.tracking import Tracker, close_dead_runs, connect, end_run, sync
 from benchmarks.tracking.replay import Outcome
 from benchmarks.tracking.runs import WORKER_TAG
-
-SMALL = ("dataset=simulated", "trainer=smoke", "trainer.batch_size=2", "trainer.max_epochs=2")
+from benchmarks.tracking.store import forget_stores
 
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite store with its tables and nothing else, to be copied."""
-    from benchmarks.tracking import connect
-
     path = tmp_path_factory.mktemp("tables") / "mlflow.db"
     connect({"kind": "mlflow", "uri": f"sqlite:///{path}"})
     return path
@@ -50,66 +46,8 @@ def experiment(tmp_path: Path) -> Path:
     return tmp_path / "results/load"
 
 
-def runs_of(tracking: dict[str, str], name: str = "load") -> list[Run]:
-    """Runs of cells, the oldest first."""
-    client = MlflowClient(tracking["uri"])
-    experiment = client.get_experiment_by_name(f"psan/{name}")
-    if experiment is None:
-        return []
-    ids = [experiment.experiment_id]
-    order = ["attributes.start_time"]
-    return [*client.search_runs(ids, "tags.`psan.run_key` != ''", order_by=order)]
-
-
 def statuses(tracking: dict[str, str]) -> list[str]:
     return [run.info.status for run in runs_of(tracking)]
-
-
-def content(tracking: dict[str, str], run: Run) -> dict[str, Any]:
-    """All that a run says, but for its id, its owner and times."""
-    client = MlflowClient(tracking["uri"])
-    experiment = client.get_experiment(run.info.experiment_id)
-    parent = client.get_run(run.data.tags["mlflow.parentRunId"])
-    tags = {k: v for k, v in run.data.tags.items() if k != "mlflow.parentRunId"}
-    files = client.list_artifacts(run.info.run_id)
-    return {
-        "experiment": experiment.name,
-        "parent": (parent.info.run_name, parent.info.status),
-        "name": run.info.run_name,
-        "status": run.info.status,
-        "params": run.data.params,
-        "tags": tags,
-        "artifacts": {file.path: file.file_size for file in files},
-        "metrics": {
-            name: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)]
-            for name in run.data.metrics
-        },
-    }
-
-
-def test_replayed_runs_are_those_that_would_have_been_tracked(tmp_path: Path) -> None:
-    """A training, a closed form and a cell that fails; twice replayed, they are there once."""
-    models = ("-m", "model=psan,linear,knn", "dataset.graph.kind=wrong")
-    live = call(tmp_path, "run", *models, *SMALL)
-    assert live.returncode == 3, live.stderr
-    for times, said in enumerate(["3 new, 0 already there", "0 new, 3 already there"]):
-        sent = call(
-            tmp_path, "track", "sync", "experiment=default", "tracking.uri=sqlite:///other.db"
-        )
-        assert sent.returncode == 0, sent.stderr
-        assert said in sent.stdout, times
-    stores = [{"uri": f"sqlite:///{tmp_path}/{name}.db"} for name in ("mlflow", "other")]
-    one, other = (
-        {run.data.params["model"]: content(store, run) for run in runs_of(store, "default")}
-        for store in stores
-    )
-    assert one == other
-    assert {name: run["status"] for name, run in one.items()} == {
-        "psan": "FINISHED", "linear": "FINISHED", "knn": "FAILED"
-    }  # fmt: skip
-    assert [step for step, _ in one["psan"]["metrics"]["history/val_mae"]] == [1, 2]
-    assert "example.png" in one["psan"]["artifacts"]
-    assert "wrong" in one["knn"]["tags"]["psan.reason"]
 
 
 def test_times_of_a_replay_are_those_of_the_history(
@@ -141,7 +79,6 @@ def test_a_run_that_was_left_running_is_completed_if_its_row_is_there(
 ) -> None:
     key = key_of(0, 0)
     tracker = Tracker(tracking, "load", identity(key), CONFIG)
-    tracker._send()
     for epoch in (1, 2):
         tracker.epoch(line(epoch))
     tracker._send()
@@ -189,7 +126,7 @@ def test_a_cell_that_somebody_works_on_is_left_alone(
 WORKER = """
 import sys, time
 sys.path.insert(0, sys.argv[3])
-from tracked_cells import CONFIG, identity, line
+from tracked_cells import CONFIG, content, identity, key_of, line, runs_of, write_cell
 from benchmarks.tracking import Tracker
 tracker = Tracker({"kind": "mlflow", "uri": sys.argv[1]}, "load", identity(sys.argv[2]), CONFIG)
 tracker.epoch(line(1))
@@ -209,7 +146,7 @@ def killed_worker(tracking: dict[str, str], key: str) -> None:
     assert worker.stdout is not None
     assert worker.stdout.readline() == "started\n"
     worker.kill()
-    worker.wait()
+    worker.communicate()
 
 
 def test_runs_of_a_killed_worker_are_marked_or_ended(
@@ -239,8 +176,7 @@ def test_whatever_runs_next_marks_the_runs_of_dead_workers(
     as_if_by(tracking, left, Claim(socket.gethostname(), 2**22 + 1, 1.0, 1.0))
     alive = Tracker(tracking, "load", identity(key_of(9, 9)), CONFIG)
     experiment.mkdir(parents=True)
-    forget = sys.modules["benchmarks.tracking.store"].forget_stores
-    forget()  # as another process would begin
+    forget_stores()  # as another process would begin
     if by == "a launch":
         close_dead_runs(tracking, experiment)
     elif by == "sync":
@@ -273,8 +209,6 @@ def test_the_heartbeat_tells_whether_a_worker_on_another_machine_is_gone(
     claim = folder / "claim.json"
     claim.write_text(json.dumps(asdict(elsewhere)))
     then = time.time() - silent
-    import os
-
     os.utime(claim, (then, then))
     close_dead_runs(tracking, experiment)
     assert statuses(tracking) == ["KILLED" if silent else "RUNNING"]
