@@ -8,6 +8,7 @@ from benchmarks.tracking.live import Tracker
 from benchmarks.tracking.parents import Parent
 from benchmarks.tracking.replay import Synced, close_dead_runs, end_run, sync
 from benchmarks.tracking.store import connect
+from benchmarks.tracking.sweeps import end_sweep
 
 __all__ = [
     "Parent",
@@ -16,5 +17,6 @@ __all__ = [
     "close_dead_runs",
     "connect",
     "end_run",
+    "end_sweep",
     "sync",
 ]

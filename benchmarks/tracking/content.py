@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
+from benchmarks.cell import pattern
 from benchmarks.errors import InputError
 from benchmarks.rows import METRICS
 
@@ -57,9 +60,10 @@ class Epoch(NamedTuple):
 
 
 def run_name(identity: Mapping[str, Any]) -> str:
-    """What the run is called in tables and legends."""
-    rate = "" if identity["rate"] is None else f" {identity['rate']:.0%}"
-    return f"{identity['model']} {identity['dataset']} {identity['pattern']}{rate}"
+    """What the run is called in tables and legends, where nothing else tells it from others."""
+    seed = "" if identity["seed"] is None else f", seed {identity['seed']}"
+    what = f"{identity['model']} {identity['dataset']} {pattern(identity)}"
+    return f"{what}, mask {identity['mask_seed']}{seed}"
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, str]:
@@ -106,6 +110,28 @@ def scores(row: Mapping[str, Any]) -> dict[str, float]:
 def epoch_metrics(epoch: Epoch) -> dict[str, float]:
     """The numbers of a line of the history."""
     return {f"history/{name}": value for name, value in epoch.line.items() if name != "epoch"}
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """What was run; None for a cell that failed before it came to that.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path} is damaged: it is no mapping")
+    try:
+        parameters(config)
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    return config
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:

@@ -10,6 +10,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.experiment.primaryMetric.name": "step_mae",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "False",
+}
+"""What the UI needs to know; it would take the runs for evaluations of a language model."""
+
+
 @dataclass(frozen=True)
 class Parent:
     """A run under which others stand.
@@ -39,7 +47,7 @@ def open_experiment(client: "MlflowClient", name: str) -> str:
         if found is not None:
             return str(found.experiment_id)
         try:
-            return patiently(client.create_experiment, title)
+            return patiently(client.create_experiment, title, tags=EXPERIMENT_TAGS)
         except MlflowException:  # another machine has just created it
             found = client.get_experiment_by_name(title)
             if found is None:

@@ -8,7 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from filelock import FileLock
 
 from benchmarks import rows
@@ -18,7 +17,7 @@ from benchmarks.tracking.content import (
     FINISHED_TAG,
     KEY_TAG,
     Epoch,
-    parameters,
+    read_config,
     read_history,
     timed,
 )
@@ -32,7 +31,8 @@ from benchmarks.tracking.runs import (
     log_parameters,
     start_run,
 )
-from benchmarks.tracking.store import check, connect, reason, sqlite_file, tolerated
+from benchmarks.tracking.store import check, connect, patiently, reason, sqlite_file, tolerated
+from benchmarks.tracking.sweeps import describe_sweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,7 +112,7 @@ class Replay:
         if any(_is_complete(run, row) for run in known):
             return Outcome.THERE
         folder = rows.cell_folder(self.experiment, row["key"])
-        config = _read_config(folder)
+        config = read_config(folder)
         if config is None:
             return Outcome.UNCONFIGURED
         history = read_history(folder)
@@ -120,11 +120,8 @@ class Replay:
         begun = next((run for run in known if _could_be(run, row, end)), None)
         if begun is None:
             seconds = history[-1]["seconds"] if history else row.get("train_seconds") or 0
-            parent = open_parent(
-                self.client, self.experiment_id, Parent("sweep", self.experiment.name)
-            )
             start = end - round(1000 * seconds)
-            run_id = start_run(self.client, (self.experiment_id, parent), row, config, start, {})
+            run_id = start_run(self.client, self._place(), row, config, start, {})
         else:
             run_id = begun.info.run_id
             log_parameters(self.client, begun, config)
@@ -140,11 +137,14 @@ class Replay:
         kill_runs(self.client, dead)
         return len(dead)
 
+    def _place(self) -> tuple[str, str]:
+        sweep = Parent("sweep", self.experiment.name)
+        return self.experiment_id, open_parent(self.client, self.experiment_id, sweep)
+
     def _lacking(self, run_id: str, epochs: Sequence[Epoch]) -> list[Epoch]:
         """The epochs that a run has not; each was sent as a whole."""
-        there = {
-            metric.step for metric in self.client.get_metric_history(run_id, "history/seconds")
-        }
+        known = patiently(self.client.get_metric_history, run_id, "history/seconds")
+        there = {metric.step for metric in known}
         return [epoch for epoch in epochs if epoch.number not in there]
 
 
@@ -167,6 +167,7 @@ def sync(tracking: Mapping[str, Any], experiment: Path) -> Synced:
             replay = Replay.of(client, experiment)
             _send_all(replay, done)
             done.killed = replay.kill_dead()
+            describe_sweep(client, replay.experiment_id, experiment)
         except InputError:
             raise
         except Exception as error:  # of MLflow's, a database's or the network's many kinds
@@ -235,24 +236,6 @@ def close_dead_runs(tracking: Mapping[str, Any], experiment: Path) -> None:
         client = connect(tracking)
         if client is not None:
             Replay.of(client, experiment).kill_dead()
-
-
-def _read_config(folder: Path) -> dict[str, Any] | None:
-    """What was run; None for a cell that failed before it came to that."""
-    path = folder / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path} is damaged: it is no mapping")
-    try:
-        parameters(config)
-    except InputError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    return config
 
 
 def _is_complete(run: "Run", row: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from tracked_cells import CONFIG, content, identity, key_of, line, runs_of, writ
 
 from benchmarks.claims import Claim
 from benchmarks.rows import cell_folder
-from benchmarks.tracking import Tracker, close_dead_runs, connect, end_run, sync
+from benchmarks.tracking import Tracker, close_dead_runs, connect, end_run, end_sweep, sync
 from benchmarks.tracking.replay import Outcome
 from benchmarks.tracking.runs import WORKER_TAG
 from benchmarks.tracking.store import forget_stores
@@ -220,6 +220,25 @@ def test_a_process_with_the_number_of_a_dead_one_is_another(tracking: dict[str, 
     as_if_by(tracking, tracker, Claim(socket.gethostname(), parent, 1.0, 1.0))
     close_dead_runs(tracking, Path("results/load"))
     assert statuses(tracking) == ["KILLED"]
+
+
+def test_the_run_of_a_sweep_says_how_far_it_is(tracking: dict[str, str], experiment: Path) -> None:
+    write_cell(experiment, key_of(0, 0), epochs=0)
+    write_cell(experiment, key_of(0, 1), epochs=0, status="failed", reason="no roads", model="knn")
+    sync(tracking, experiment)
+    (cell, _) = runs_of(tracking)
+    client = MlflowClient(tracking["uri"])
+    parent = client.get_run(cell.data.tags["mlflow.parentRunId"])
+    assert parent.data.metrics == {"cells/done": 1, "cells/failed": 1}
+    note = parent.data.tags["mlflow.note.content"]
+    assert "2 cells: 1 done, 1 failed" in note
+    assert "knn on small, point 25% seed 1: failed: no roads" in note
+
+    write_cell(experiment, key_of(0, 1), epochs=0, model="knn")
+    end_sweep(tracking, experiment)
+    parent = client.get_run(parent.info.run_id)
+    assert parent.data.metrics == {"cells/done": 2, "cells/failed": 0}
+    assert "no roads" not in parent.data.tags["mlflow.note.content"]
 
 
 def test_damaged_rows_are_named_and_the_others_sent(tmp_path: Path, experiment: Path) -> None:
