@@ -26,6 +26,7 @@ from benchmarks.process import log_to_stderr
 from benchmarks.progress import BAD, GOOD, MISSING, REFUSED, RUNNING, State, look, preview
 from benchmarks.rows import assemble
 from benchmarks.sweeps import MULTIRUN, value_of
+from benchmarks.tracking import end_sweep
 from benchmarks.worker import STOPPED
 
 log = logging.getLogger(__name__)
@@ -83,8 +84,11 @@ def launch(arguments: Sequence[str]) -> int:
     try:
         with composer(arguments) as composing:
             errors = _Launch(plan, composing, multirun, wait_for_jobs).run()
+            tracking = dict(composing.sweep.tracking)
     finally:
         code = _finish(plan)
+    if multirun:
+        end_sweep(tracking, plan.folder)
     return SOME_REFUSED if errors else code
 
 
