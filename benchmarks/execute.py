@@ -87,7 +87,7 @@ def _unread(cell: Cell, error: Exception | None) -> dict[str, Any]:
     assert error is not None
     if not isinstance(error, InputError):
         log.error("%s could not be loaded", cell.dataset["name"], exc_info=error)
-    return failure(error)
+    return failure_of(error)
 
 
 def _run_once(
@@ -112,7 +112,7 @@ def _run_once(
     except Exception as error:
         if not isinstance(error, (InputError, NonFiniteLossError)):
             log.exception("%s failed", describe(identity))
-        result = failure(error)
+        result = failure_of(error)
     attempts = 1 + (int(before.get("attempts") or 1) if before else 0)
     cost = {"attempts": attempts, "seconds": round(time.monotonic() - started, 2)}
     row = _record(cell, identity, cost | dict(result))
@@ -189,7 +189,7 @@ def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) 
     return row
 
 
-def failure(error: Exception) -> dict[str, Any]:
+def failure_of(error: Exception) -> dict[str, Any]:
     """Status and reason of a row whose run ended with `error`."""
     text = str(error) if isinstance(error, (InputError, NonFiniteLossError)) else repr(error)
     memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or CPU_MEMORY in text

@@ -117,7 +117,7 @@ class Tracker:
 
                 figure = example_figure(folder / "example.npz", row)
                 self._client.log_figure(self._run_id, figure, "example.png")
-            status = "FINISHED" if row["status"] in ("done", "skipped") else "FAILED"
+            status = "FINISHED" if row["status"] in ("done", "skipped", "pruned") else "FAILED"
             self._client.set_terminated(self._run_id, status)
 
     def _start(

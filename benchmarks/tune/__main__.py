@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.errors import InputError
 from benchmarks.process import rest_waiting_threads
@@ -66,7 +67,33 @@ def tune(arguments: Sequence[str]) -> int:
 
 def report(arguments: Sequence[str]) -> int:
     """Writes a study's report and figures again, and returns the exit code."""
-    raise NotImplementedError
+    options = {"study": "", "results_dir": "results"}
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in options or not value:
+            raise InputError(f"{argument!r} is unknown; report takes {', '.join(options)}")
+        options[key] = value
+    folder = find_study(Path(options["results_dir"]), options["study"])
+    from benchmarks.tune.records import read_records
+    from benchmarks.tune.report import write_report
+
+    sys.stdout.write(f"{write_report(read_records(folder))}\n")
+    return 0
+
+
+def find_study(results_dir: Path, name: str) -> Path:
+    """Folder of a study.
+
+    Raises:
+        InputError: it is not there; names those that are.
+    """
+    known = sorted(path.parent.name for path in results_dir.glob("tuning/*/trials.csv"))
+    if name not in known:
+        raise InputError(
+            f"study={name} has no trials in {results_dir / 'tuning'}; there are: "
+            + (", ".join(known) or "none")
+        )
+    return results_dir / "tuning" / name
 
 
 if __name__ == "__main__":

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.errors import InputError
+from benchmarks.tune.fields import SECOND_COLUMN
 
 PRUNERS = ("hyperband", "median", "none")
-SECOND = ("seconds", "parameters")
-"""What `also_minimise` can be: seconds of a training step, or trained parameters."""
-
 FLAGS = ("--config-dir", "-cd")
 """Flags that are handed on to Hydra; each has a value."""
 
@@ -72,7 +70,7 @@ def parse(arguments: Sequence[str]) -> Options:
         raise InputError("model=NAME is missing; --help says more")
     if "," in values["model"]:
         raise InputError(f"model={values['model']}: a study is about one method")
-    for key, choices in (("pruner", PRUNERS), ("also_minimise", (*SECOND, ""))):
+    for key, choices in (("pruner", PRUNERS), ("also_minimise", (*SECOND_COLUMN, ""))):
         if values[key] not in choices:
             valid = ", ".join(choice for choice in choices if choice)
             raise InputError(f"{key}={values[key]} is unknown; choose from {valid}")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 KINDS = ("int", "float", "choice", "product")
 DETAILS = ("log", "step")
 
+CONTOUR = "contour"
+"""Line of a file that is no distribution, but names the axes of the report's map of errors."""
+
 DIGITS = 4
 """Significant digits of the real numbers that are drawn: more would say nothing."""
 
@@ -31,10 +34,13 @@ class Space:
     Attributes:
         model: the method it is for.
         lines: distribution of each name, as in the file.
+        contour: the two numbers that the report's map of errors is about; where there are none, it
+            is about the two that matter most.
     """
 
     model: str
-    lines: Mapping[str, Mapping[str, Any]]
+    lines: Mapping[str, Any]
+    contour: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.lines:
@@ -43,6 +49,11 @@ class Space:
             problem = self._problem(line)
             if problem:
                 raise InputError(f"conf/tune/{self.model}.yaml: {name}: {line}: {problem}")
+        if self.contour and (len(self.contour) != 2 or not set(self.contour) <= set(self.numbers)):
+            raise InputError(
+                f"conf/tune/{self.model}.yaml: contour: {list(self.contour)}: it needs two of "
+                + ", ".join(self.numbers)
+            )
 
     def _problem(self, line: object) -> str:
         """What is wrong with a line, or nothing."""
@@ -70,7 +81,7 @@ class Space:
         return "log and step exclude each other" if line.get("log") and line.get("step") else ""
 
     @property
-    def drawn(self) -> dict[str, Mapping[str, Any]]:
+    def drawn(self) -> dict[str, dict[str, Any]]:
         """The lines whose values are drawn."""
         return {name: line for name, line in self.lines.items() if "product" not in line}
 
@@ -78,6 +89,22 @@ class Space:
     def keys(self) -> list[str]:
         """The keys of the configuration that are varied."""
         return [name for name in self.lines if "." in name]
+
+    @property
+    def numbers(self) -> list[str]:
+        """The keys whose values are numbers."""
+        return [key for key in self.keys if self._is_number(self.lines[key])]
+
+    def _is_number(self, line: Mapping[str, Any]) -> bool:
+        return all(type(choice) in (int, float) for choice in line.get("choice", ()))
+
+    def is_logarithmic(self, name: str) -> bool:
+        """Whether a number is best shown on a logarithmic axis."""
+        line = self.lines[name]
+        choices = [value for value in line.get("choice", ()) if isinstance(value, (int, float))]
+        product = any(self.is_logarithmic(factor) for factor in line.get("product", ()))
+        wide = len(choices) > 1 and min(choices) > 0 and max(choices) >= 4 * min(choices)
+        return bool(line.get("log")) or product or wide
 
     def distributions(self) -> "dict[str, BaseDistribution]":
         """The same for Optuna; choices that are lists are texts there."""
@@ -137,9 +164,13 @@ def read_space(model: str, folders: Sequence[Path]) -> Space:
         path = folder / "tune" / f"{model}.yaml"
         if path.exists():
             try:
-                return Space(model, yaml.safe_load(path.read_text()) or {})
+                lines = yaml.safe_load(path.read_text())
             except yaml.YAMLError as error:
                 raise InputError(f"{path} is no YAML: {error}") from error
+            if not isinstance(lines, dict):
+                raise InputError(f"{path} must hold lines `key: {{distribution}}`")
+            contour = tuple(lines.pop(CONTOUR, ()))
+            return Space(model, lines, contour)
     known = sorted(
         path.relative_to(folder / "tune").with_suffix("").as_posix()
         for folder in folders

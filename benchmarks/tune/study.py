@@ -15,28 +15,20 @@ from filelock import FileLock
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks.claims import STALE_SECONDS, Claim, holder
 from benchmarks.errors import InputError
 from benchmarks.rows import cell_folder
+from benchmarks.tune.fields import CELL, CLAIM, DEFAULT, DEFINITION, ORIGIN, REPLACES, TRIALS
 from benchmarks.tune.plan import Plan, differences
 
 log = logging.getLogger(__name__)
 
 JOURNAL = "journal.log"
 LOCK = "study.lock"
-
-DEFINITION = "definition"
-"""Attribute of the study: what may not change between launches."""
-
-REPLACES, CLAIM, CELL, ORIGIN = "replaces", "claim", "cell", "origin"
-"""Attributes of a trial: the number of the one that it repeats, the process that runs it, the key
-of its cell, and where its parameters came from."""
-
-DEFAULT = "default"
-"""Origin of the trial of the default configuration, which is never given up early."""
 
 MOST_REPEATS = 3
 """As often the parameters of a trial are tried whose process died."""
@@ -64,7 +56,7 @@ def open_study(plan: Plan, fingerprint: str) -> optuna.Study:
         study = _in_storage(plan)
         before = study.user_attrs.get(DEFINITION)
         if before is None:
-            if (plan.folder / "trials.csv").exists():
+            if (plan.folder / TRIALS).exists():
                 raise InputError(
                     f"{plan.folder} has trials that the study's storage does not know: give the "
                     "storage= that they were in, another study=NAME, or delete the folder"
@@ -85,12 +77,12 @@ def open_study(plan: Plan, fingerprint: str) -> optuna.Study:
 
 
 def _in_storage(plan: Plan) -> optuna.Study:
-    directions = ["minimize"] * (2 if plan.options.also_minimise else 1)
+    minimise = StudyDirection.MINIMIZE
     try:
         return optuna.create_study(
             study_name=plan.name,
             storage=_storage(plan),
-            directions=directions,
+            directions=[minimise] * (2 if plan.options.also_minimise else 1),
             pruner=_pruner(plan),
             load_if_exists=True,
         )

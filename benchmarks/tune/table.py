@@ -1,7 +1,8 @@
-"""A study's files: its definition, its trials and their epochs, from which all else is made."""
+"""Writes a study's files: what it is, its trials and their epochs, from which all else is made."""
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,21 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.atomic import write_text_atomically
+from benchmarks.tune.fields import (
+    CELL,
+    COLUMNS,
+    CURVE,
+    DEFINITION,
+    EPOCHS,
+    FACTS,
+    ORIGIN,
+    REASON,
+    REPLACES,
+    SAMPLER,
+    STUDY,
+    TRIALS,
+)  # fmt: skip
 from benchmarks.tune.plan import Plan
-from benchmarks.tune.study import CELL, DEFINITION, ORIGIN, REPLACES
-from benchmarks.tune.trial import CURVE, FACTS, KEPT, REASON
-
-STUDY, TRIALS, EPOCHS = "study.yaml", "trials.csv", "epochs.csv"
 
 STATES = {
     TrialState.COMPLETE: "done",
@@ -25,16 +36,15 @@ STATES = {
     TrialState.WAITING: "waiting",
 }
 
-COLUMNS = ("trial", "state", "reason", "origin", "repeats", "val_mae", *KEPT, "key")
-"""Columns of `trials.csv` before those of the parameters; `val_mae` is the best of the epochs that
-the trial had, in original units, and `repeats` the trial that this one was run instead of."""
+DIED = "its process died"
+"""Reason of a failed trial that left none."""
 
 
 def write_tables(study: optuna.Study, plan: Plan) -> None:
     """Writes the definition, all trials and all epochs into the study's folder."""
     trials = study.get_trials(deepcopy=False)
-    definition = study.user_attrs[DEFINITION]
-    names = [*dict.fromkeys([*plan.space.keys, *plan.space.drawn])]
+    definition = study.user_attrs[DEFINITION] | {"contour": list(plan.space.contour)}
+    names = dict.fromkeys([*plan.space.keys, *plan.space.drawn])
     text = yaml.safe_dump(definition, sort_keys=False, allow_unicode=True)
     write_text_atomically(plan.folder / STUDY, text)
     lines = [_line(trial, plan) for trial in trials if trial.state != TrialState.WAITING]
@@ -49,15 +59,15 @@ def write_tables(study: optuna.Study, plan: Plan) -> None:
 
 def _line(trial: FrozenTrial, plan: Plan) -> dict[str, Any]:
     attributes = trial.user_attrs
-    curve = attributes.get(CURVE) or ()
-    values = trial.values or [None]
+    first = trial.values[0] if trial.values else None
+    failed = trial.state == TrialState.FAIL
     return {
         "trial": trial.number,
         "state": STATES[trial.state],
-        "reason": attributes.get(REASON, ""),
-        "origin": attributes.get(ORIGIN, "sampler"),
-        "repeats": attributes.get(REPLACES, ""),
-        "val_mae": min(curve, default=values[0]),
+        "reason": attributes.get(REASON, DIED if failed else ""),
+        "origin": attributes.get(ORIGIN, SAMPLER),
+        "repeats": attributes.get(REPLACES),
+        "val_mae": min(attributes.get(CURVE, ()), default=first),
         **attributes.get(FACTS, {}),
         "key": attributes.get(CELL, ""),
         **trial.params,
@@ -69,5 +79,13 @@ def _write_csv(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, 
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    for line in lines:
+        writer.writerow({column: _text(value) for column, value in line.items()})
     write_text_atomically(path, text.getvalue())
+
+
+def _text(value: Any) -> str:
+    """A value that can be read again; nothing where there is none."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value)

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 import yaml
 from optuna.trial import Trial, TrialState
+from torch import nn
 
 from benchmarks.atomic import write_text_atomically
 from benchmarks.budgets import WindowedTraining
@@ -19,7 +20,7 @@ from benchmarks.cell import Cell
 from benchmarks.claims import claimed
 from benchmarks.data.series import Series
 from benchmarks.errors import InputError, NeedNotMetError
-from benchmarks.execute import failure
+from benchmarks.execute import failure_of
 from benchmarks.fit import train
 from benchmarks.identify import identify
 from benchmarks.machine import software
@@ -30,20 +31,20 @@ from benchmarks.process import keep_freed_memory
 from benchmarks.rows import cell_folder
 from benchmarks.tracking import Tracker
 from benchmarks.training import NonFiniteLossError
-from benchmarks.tune.study import CELL, DEFAULT, ORIGIN
+from benchmarks.tune.fields import (
+    CELL,
+    CURVE,
+    DEFAULT,
+    FACTS,
+    KEPT,
+    ORIGIN,
+    REASON,
+    SECOND_COLUMN,
+)
 from benchmarks.windowed import train_windowed
 from benchmarks.windows import split_windows
 
 log = logging.getLogger(__name__)
-
-CURVE, FACTS, REASON = "curve", "facts", "reason"
-"""Attributes of a trial: validation MAE of each epoch, what the training cost, why it failed."""
-
-KEPT = ("n_params", "epochs", "best_epoch", "train_steps", "train_seconds", "seconds_per_step")
-"""Facts of a training that are kept."""
-
-SECOND_OBJECTIVE = {"seconds": "seconds_per_step", "parameters": "n_params"}
-"""Which fact `also_minimise` is about."""
 
 POLL_SECONDS = 2.0
 
@@ -118,7 +119,7 @@ def _run(
         ended = Ended(TrialState.PRUNED, None, {"status": "pruned"})
     except Exception as error:
         expected = isinstance(error, (InputError, NeedNotMetError, NonFiniteLossError))
-        facts, row = report.facts(), failure(error)
+        facts, row = report.facts(), failure_of(error)
         if not expected and row["status"] == "failed":
             log.error("trial %d failed", trial.number, exc_info=error)
         again = not expected and row["status"] == "failed"
@@ -133,6 +134,8 @@ def _run(
 def _train(cell: Cell, setting: Setting, folder: Path, report: "_EpochReport") -> dict[str, Any]:
     """Trains the method of a cell; no test window is predicted."""
     method = build(cell.model, setting)
+    if isinstance(method, nn.Module):
+        report.n_params = sum(p.numel() for p in method.parameters() if p.requires_grad)
     keep_freed_memory()
     training = cell.training
     if isinstance(training, WindowedTraining):
@@ -142,7 +145,7 @@ def _train(cell: Cell, setting: Setting, folder: Path, report: "_EpochReport") -
 
 
 def _values(facts: Mapping[str, Any], also_minimise: str) -> list[float]:
-    second = [float(facts[SECOND_OBJECTIVE[also_minimise]])] if also_minimise else []
+    second = [float(facts[SECOND_COLUMN[also_minimise]])] if also_minimise else []
     return [float(facts["val_mae"]), *second]
 
 
@@ -165,6 +168,7 @@ class _EpochReport:
         self.trial, self.tracker, self.one_objective = trial, tracker, prune
         self.may_prune = prune and trial.user_attrs.get(ORIGIN) != DEFAULT
         self.curve: dict[int, float] = {}
+        self.n_params: int | None = None
         self._last: Mapping[str, Any] = {}
 
     def replay(self, history: Path) -> None:
@@ -192,6 +196,7 @@ class _EpochReport:
             return {}
         best = min(self.curve, key=lambda epoch: self.curve[epoch])
         return {
+            "n_params": self.n_params,
             "val_mae": self.curve[best],
             "best_epoch": best,
             "epochs": len(self.curve),

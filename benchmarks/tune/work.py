@@ -13,9 +13,10 @@ from benchmarks.errors import InputError, NeedNotMetError
 from benchmarks.identify import identify
 from benchmarks.methods import build
 from benchmarks.process import end_with_parent, log_to_stderr, spawning
+from benchmarks.tune.fields import REPLACES
 from benchmarks.tune.plan import Plan, composing
 from benchmarks.tune.space import as_overrides
-from benchmarks.tune.study import REPLACES, counted, lock, next_trial, open_study, repeat
+from benchmarks.tune.study import counted, lock, next_trial, open_study, repeat
 from benchmarks.tune.table import write_tables
 from benchmarks.tune.trial import Ended, run_trial, setting_of
 
