@@ -58,14 +58,19 @@ def composer(arguments: Sequence[str]) -> Iterator["Composer"]:
     """What composes configurations for a command line of `benchmarks.run`.
 
     Raises:
-        InputError: a `--config-dir` that is not there.
+        InputError: a `--config-dir` that is not there, or a flag that Hydra alone would take.
     """
-    given = get_args_parser().parse_args(list(arguments))
+    given = get_args_parser().parse_intermixed_args(list(arguments))
+    for option in ("config_path", "config_name", "experimental_rerun"):
+        if getattr(given, option) is not None:
+            flag = f"--{option.replace('_', '-')}"
+            raise InputError(f"{flag} is not supported; give files of your own by --config-dir")
     search_path = create_config_search_path(f"file://{conf_dir()}")
     if given.config_dir is not None:
         if not Path(given.config_dir).is_dir():
             raise InputError(f"--config-dir={given.config_dir} is no folder")
-        search_path.append("command-line", f"file://{Path(given.config_dir).resolve()}")
+        own = f"file://{Path(given.config_dir).resolve()}"
+        search_path.prepend("command-line", own, anchor="schema")  # as hydra.main does
     before = copy.copy(GlobalHydra.instance().hydra)
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2(task_name="run", config_search_path=search_path)

@@ -1,10 +1,11 @@
 """Runs one cell, from its configuration to its result row."""
 
+import errno
 import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -33,7 +34,7 @@ from benchmarks.machine import (
     software,
 )
 from benchmarks.masks import MaskedSeries
-from benchmarks.masks.drawing import draw_mask, mask_facts
+from benchmarks.masks.drawing import draw_mask
 from benchmarks.masks.saved import save_mask
 from benchmarks.methods import Setting, build
 from benchmarks.process import keep_freed_memory
@@ -49,6 +50,9 @@ RUNNING = "running"
 
 CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 """What torch says, in an error of no special kind, where a CPU has no memory left."""
+
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of a file system that takes no more files."""
 
 REPORT_SECONDS = 15
 """Least time between two messages about a training."""
@@ -69,6 +73,7 @@ def run_cell(cell: Cell, failure: Mapping[str, Any] | None = None) -> dict[str, 
 
     Raises:
         InputError: the results folder cannot be used.
+        OSError: nothing can be written there any more.
     """
     _software()  # before the run: the checkout may change while it lasts
     found = identify(cell)
@@ -110,6 +115,8 @@ def _run_once(
     except NeedNotMetError as error:
         result = {"status": "skipped", "reason": str(error)}
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_PLACE:
+            raise  # no fault of the cell, which is run again when there is place
         if not isinstance(error, (InputError, NonFiniteLossError)):
             log.exception("%s failed", describe(identity))
         result = failure_of(error)

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from benchmarks.cell import Cell
 from benchmarks.data import load_series
 

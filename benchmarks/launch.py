@@ -1,4 +1,4 @@
-"""Launches cells: from the command line to a plan, through one of Hydra's launchers, to the rows."""
+"""From the command line to a plan, through one of Hydra's launchers, to the rows."""
 
 import logging
 import os
@@ -29,7 +29,9 @@ from benchmarks.worker import STOPPED
 
 log = logging.getLogger(__name__)
 
-INFORMATION = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
+INFORMATION = frozenset(
+    {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+)
 """Flags with which Hydra prints something and runs nothing."""
 
 PLAN = "--plan"
@@ -70,9 +72,8 @@ def launch(arguments: Sequence[str]) -> int:
     multirun = bool(MULTIRUN & set(arguments))
     if len(plan.cells) > 1 and not multirun:
         raise InputError(f"the command line asks for {len(plan.cells)} cells: launch it with -m")
-    for cell in plan.cells:
-        if cell.refused:
-            log.error("error: %s", cell.refused)
+    for reason in dict.fromkeys(cell.refused for cell in plan.cells if cell.refused):
+        log.error("error: %s", reason)
     if show:
         sys.stdout.write(preview(plan, look(plan)))
         return SOME_REFUSED if any(cell.refused for cell in plan.cells) else 0
@@ -143,9 +144,7 @@ class _Launch:
     def _is_to_run(self, state: State) -> bool:
         if state.planned.key in self._tried:
             return False
-        return state.status == MISSING or (
-            state.status in BAD and state.planned.retry_failed > 0
-        )
+        return state.status == MISSING or (state.status in BAD and state.planned.retry_failed > 0)
 
     def _pass(self, todo: Sequence[PlannedCell]) -> bool:
         """Runs each of these cells, and tells whether the launcher lived to the end."""
@@ -173,7 +172,11 @@ class _Launch:
 
 def _finish(plan: Plan) -> int:
     """Writes the table, says what came of the cells of this launch, and finds the exit code."""
-    table = assemble(plan.folder)
+    try:
+        table = assemble(plan.folder)
+    except OSError as error:
+        log.error("error: %s cannot be written: %s", plan.folder / "runs.csv", error.strerror)
+        return SOME_REFUSED
     log.info(
         "%s: %d of %d rows done",
         plan.folder / "runs.csv", (table["status"] == "done").sum(), len(table),

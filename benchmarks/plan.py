@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -67,16 +68,17 @@ def make_plan(arguments: Sequence[str]) -> Plan:
     from benchmarks.compose import composer
     from benchmarks.identify import forget_series
 
-    cells: dict[tuple[str, str], PlannedCell] = {}  # one that two grids have is run once
+    cells: dict[str, PlannedCell] = {}  # one that two grids have is run once
     with composer(launches[0] if launches else arguments) as composing:
         folder = Path(composing.sweep.results_dir) / composing.sweep.name
         for overrides in (own for launch in launches for own in cells_of(task_overrides(launch))):
             cell = _planned(composing, overrides)
-            cells.setdefault((cell.key, cell.refused), cell)
+            cells.setdefault(cell.key or " ".join(overrides), cell)
     forget_series()
     plan = Plan(folder, list(cells.values()))
     content = {"digest": _digest(arguments), "cells": [asdict(cell) for cell in plan.cells]}
-    write_text_atomically(folder / FILE, json.dumps(content))
+    with suppress(OSError):  # an aid to `kept_plan`, not a result
+        write_text_atomically(folder / FILE, json.dumps(content))
     return plan
 
 

@@ -147,7 +147,7 @@ def estimate(identity: Mapping[str, Any], known: Sequence[State]) -> float | Non
 def duration(seconds: float) -> str:
     """A time in the two largest of days, hours, minutes and seconds that it has."""
     whole = round(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, whole = divmod(whole, length)
         if count or (unit == "s" and not parts):

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 
+from benchmarks.errors import InputError
+
 USAGE = """\
 usage: python -m benchmarks.status experiment=NAME [KEY=VALUE ...]
 
@@ -19,8 +21,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(USAGE)
         return
     from hydra.errors import HydraException
-
-    from benchmarks.errors import InputError
 
     try:
         from benchmarks.plan import kept_plan

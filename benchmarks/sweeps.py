@@ -113,5 +113,5 @@ def cells_of(overrides: Sequence[str]) -> list[list[str]]:
 
 def task_overrides(arguments: Sequence[str]) -> list[str]:
     """The overrides of a command line that are no flags and not about Hydra itself."""
-    given: Sequence[str] = get_args_parser().parse_args(list(arguments)).overrides
+    given: Sequence[str] = get_args_parser().parse_intermixed_args(list(arguments)).overrides
     return [each for each in given if not each.lstrip("+~").startswith(("hydra.", "hydra/"))]

@@ -81,7 +81,7 @@ def run_watched(cell: Cell, execution: Execution, stop_file: Path | None) -> Row
         except StoppedError:
             return {"status": STOPPED}
         except TimeoutError:
-            failure = {
+            failure: Row = {
                 "status": "timeout",
                 "reason": f"took longer than timeout={execution.timeout:g} seconds; a training "
                 "goes on from its last epoch when it is given more",
