@@ -161,7 +161,8 @@ def _place_of_best(records: Records, trials: Sequence[Mapping[str, Any]]) -> int
 
 def _ends(line: Mapping[str, Any]) -> list[float]:
     """The ends of a number's distribution, as far as its own line knows them."""
-    return [*line.get("int", ()), *line.get("float", ()), *line.get("choice", ())]
+    ends = (*line.get("int", ()), *line.get("float", ()), *line.get("choice", ()))
+    return [float(end) for end in ends]
 
 
 def _axes(records: Records, shares: Mapping[str, float]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from benchmarks.errors import InputError
@@ -128,7 +129,7 @@ def config_folders(hydra: Sequence[str]) -> list[Path]:
     from benchmarks.paths import conf_dir
 
     own = []
-    for word, following in zip(hydra, [*hydra[1:], ""], strict=True):
+    for word, following in zip_longest(hydra, hydra[1:], fillvalue=""):
         flag, _, value = word.partition("=")
         if flag in FLAGS:
             own.append(Path(value or following))

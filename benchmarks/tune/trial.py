@@ -179,14 +179,15 @@ class _EpochReport:
             for line in csv.DictReader(file):
                 self._report({name: float(value) for name, value in line.items()})
 
-    def __call__(self, line: Mapping[str, float]) -> None:
+    def __call__(self, line: Mapping[str, Any]) -> None:
         """Takes an epoch's line of the history.
 
         Raises:
             TrialPruned: the trial is given up.
         """
-        self.tracker.epoch(line)
-        self._report(line)
+        numbers = {name: float(value) for name, value in line.items()}
+        self.tracker.epoch(numbers)
+        self._report(numbers)
         if self.may_prune and self.trial.should_prune():
             raise optuna.TrialPruned
 
