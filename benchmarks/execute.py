@@ -92,7 +92,7 @@ def _unread(cell: Cell, error: Exception | None) -> dict[str, Any]:
     assert error is not None
     if not isinstance(error, InputError):
         log.error("%s could not be loaded", cell.dataset["name"], exc_info=error)
-    return _failure(error)
+    return failure_of(error)
 
 
 def _run_once(
@@ -135,7 +135,7 @@ def _attempt(
             raise  # no fault of the cell, which is run again when there is place
         if not isinstance(error, (InputError, NonFiniteLossError)):
             log.exception("%s failed", describe(identity))
-        return _failure(error)
+        return failure_of(error)
 
 
 def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict[str, Any]:
@@ -207,7 +207,8 @@ def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) 
     return row
 
 
-def _failure(error: Exception) -> dict[str, Any]:
+def failure_of(error: Exception) -> dict[str, Any]:
+    """Status and reason of a row whose run ended with `error`."""
     text = str(error) if isinstance(error, (InputError, NonFiniteLossError)) else repr(error)
     memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or CPU_MEMORY in text
     return {"status": "out_of_memory" if memory else "failed", "reason": text}
