@@ -214,5 +214,5 @@ def _finish(plan: Plan) -> int:
         return SOME_REFUSED
     missing = sum(state.status == MISSING for state in states)
     if missing:
-        log.error("%d cells were not run: launch again", missing)
+        log.error("cells that were not run: %d; launch again", missing)
     return SOME_FAILED if missing or any(state.status in BAD for state in states) else 0

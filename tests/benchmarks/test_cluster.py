@@ -16,32 +16,51 @@ from benchmarks.errors import InputError
 ROOT = Path(__file__).parents[2]
 
 METHODS = """
+import os
+import signal
+import time
+
 import numpy as np
 
 
 class Median:
     def impute(self, values, visible):
         return np.where(visible, values, np.nanmedian(values, axis=0)).astype(np.float32)
+
+
+class Fatal:
+    def impute(self, values, visible):
+        os.kill(os.getppid(), signal.SIGKILL)  # the job that this process is a worker of
+        time.sleep(60)
 """
 
-MEDIAN = """
-{name: median, label: Median, kind: closed_form, in_sample: true, deterministic: true,
- citation: "mine, 2026", needs: [], time_features: none, network: {_target_: my_methods.Median}}
+MODEL = """
+{{name: {0}, label: {0}, kind: closed_form, in_sample: true, deterministic: true,
+ citation: "mine, 2026", needs: [], time_features: none, network: {{_target_: my_methods.{1}}}}}
+"""
+
+SWEEP = """# @package _global_
+sweep:
+  - {model: [median], dataset: [simulated, metr_la]}
+  - {model: [fatal], dataset: [simulated]}
 """
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working directory with a method and a configuration folder of the user's own."""
-    (tmp_path / "my_conf/model").mkdir(parents=True)
+    """A working directory with methods and a configuration folder of the user's own."""
     (tmp_path / "my_methods.py").write_text(METHODS)
-    (tmp_path / "my_conf/model/median.yaml").write_text(MEDIAN)
+    for name in ("model", "experiment"):
+        (tmp_path / "my_conf" / name).mkdir(parents=True)
+    for name in ("median", "fatal"):
+        (tmp_path / f"my_conf/model/{name}.yaml").write_text(MODEL.format(name, name.title()))
+    (tmp_path / "my_conf/experiment/jobs.yaml").write_text(SWEEP)
     return tmp_path
 
 
 def test_each_cell_is_a_job_that_knows_all_that_the_launch_knew(folder: Path) -> None:
     pytest.importorskip("submitit", reason="the extra is absent: pip install '.[slurm]'")
-    given = ("-m", "--config-dir=my_conf", "model=median", "dataset=simulated,metr_la")
+    given = ("-m", "--config-dir=my_conf", "experiment=jobs")
     launch = command("run", *given, "tracking=none", "hydra/launcher=local_jobs")
     done = subprocess.run(
         launch,
@@ -59,9 +78,11 @@ def test_each_cell_is_a_job_that_knows_all_that_the_launch_knew(folder: Path) ->
     assert "no_data" in table.loc["metr_la", "reason"]  # PSAN_DATA
     assert table.loc["metr_la", "reason"] in done.stderr
     messages = [path.read_text() for path in folder.glob("results/default/logs/*/*.err")]
-    assert sorted(text[:5] for text in messages) == ["[1/2]", "[2/2]"]
+    assert sorted(text[:5] for text in messages) == ["[1/3]", "[2/3]", "[3/3]"]
+    assert done.stderr.count("a job ended and left no result") == 1
+    assert "cells that were not run: 1; launch again" in done.stderr
 
-    again = call(folder, "run", *given, "tracking=none")
+    again = call(folder, "run", *given, "model=median", "tracking=none")
     assert again.returncode == 3
     later = pd.read_csv(folder / "results/default/runs.csv").set_index("dataset")
     assert later.loc["simulated"].equals(table.loc["simulated"])  # done before
