@@ -101,6 +101,8 @@ def run_on_devices(devices: int, job: Callable[[Report], Result], report: Report
             for process in group.processes:
                 process.kill()
                 process.join()
+        if not (folder / "result").exists():  # Lightning ends by SIGTERM as if all were well
+            raise RuntimeError("the processes of the training were ended from outside")
         result: Result = pickle.loads((folder / "result").read_bytes())
         return result
 
