@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from benchmarks.errors import InputError
+from benchmarks.gpus import may_have_gpu
 from benchmarks.schedules import schedule
 
 CHOICES = {
@@ -47,7 +48,7 @@ class TrainerConfig:
     @property
     def on_gpu(self) -> bool:
         """Whether a GPU is there and may be used."""
-        if self.accelerator == "cpu":
+        if self.accelerator == "cpu" or not may_have_gpu():
             return False
         import torch
 

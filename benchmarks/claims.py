@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -101,7 +101,8 @@ def _beat(folder: Path, own: Claim, ended: Event) -> None:
     while not ended.wait(HEARTBEAT_SECONDS):
         if not _is(folder, own):
             return
-        os.utime(_path(folder))
+        with suppress(FileNotFoundError):
+            os.utime(_path(folder))
 
 
 def _is(folder: Path, own: Claim) -> bool:

@@ -5,10 +5,9 @@ import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import get_context, get_start_method, parent_process, set_start_method
+from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from threading import Thread
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
 
 from benchmarks.errors import InputError
 from benchmarks.metrics import WindowScorer
-from benchmarks.process import keep_freed_memory
+from benchmarks.process import end_with_parent, keep_freed_memory, spawning
 
 Result = TypeVar("Result")
 Report = Callable[[Mapping[str, float]], None]
@@ -87,7 +86,7 @@ def run_on_devices(devices: int, job: Callable[[Report], Result], report: Report
         folder = Path(name)
         (folder / "job").write_bytes(pickle.dumps(job))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
-        with _spawning():
+        with spawning(), _quiet_workers():
             group = start_processes(
                 _process, (folder, address, lines), devices, join=False, start_method="spawn"
             )
@@ -107,19 +106,16 @@ def run_on_devices(devices: int, job: Callable[[Report], Result], report: Report
 
 
 @contextmanager
-def _spawning() -> Iterator[None]:
-    """New processes take over the start method of this one, and joblib's is unknown to them.
+def _quiet_workers() -> Iterator[None]:
+    """The first step of new processes would warn of a search for unused parameters.
 
-    And its environment: their first step would warn of a search for unused parameters that may
-    find none, as it should.
+    It may find none, as it should.
     """
-    before, level = get_start_method(allow_none=True), os.environ.get(LOG_LEVEL)
-    set_start_method("spawn", force=True)
+    level = os.environ.get(LOG_LEVEL)
     os.environ[LOG_LEVEL] = level or "ERROR"
     try:
         yield
     finally:
-        set_start_method(before, force=True)
         if level is None:
             del os.environ[LOG_LEVEL]
 
@@ -129,7 +125,7 @@ def _process(
 ) -> None:
     """What each process does."""
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", **address}
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     keep_freed_memory()
     try:
         result = pickle.loads((folder / "job").read_bytes())(lines.put)
@@ -140,14 +136,6 @@ def _process(
     if rank == 0:
         (folder / "result").write_bytes(pickle.dumps(result))
     torch.distributed.destroy_process_group()
-
-
-def _end_with_parent() -> None:
-    """Ends this process when the one that started it was killed: a new one may go on instead."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _pickled(error: Exception) -> bytes:

@@ -1,9 +1,11 @@
 """Runs one cell, from its configuration to its result row."""
 
+import errno
+import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -12,19 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from filelock import FileLock
 
 from benchmarks import rows
 from benchmarks.atomic import write_npz_atomically, write_text_atomically
 from benchmarks.breakdowns import score_groups
 from benchmarks.budgets import WindowedTraining
 from benchmarks.cell import Cell, describe
+from benchmarks.claims import claimed
 from benchmarks.closed_form import impute
-from benchmarks.data import load_series
 from benchmarks.data.series import Series
 from benchmarks.errors import InputError, NeedNotMetError
 from benchmarks.examples import example_arrays
 from benchmarks.fit import Fitted, fit
+from benchmarks.identify import NO_DATA, as_text, identify
 from benchmarks.machine import (
     device_name,
     peak_memory_mb,
@@ -32,75 +34,106 @@ from benchmarks.machine import (
     software,
 )
 from benchmarks.masks import MaskedSeries
-from benchmarks.masks.drawing import draw_mask, mask_facts
+from benchmarks.masks.drawing import draw_mask
 from benchmarks.masks.saved import save_mask
 from benchmarks.methods import Setting, build
 from benchmarks.process import keep_freed_memory
-from benchmarks.tracking import Tracker
+from benchmarks.tracking import Tracker, end_run
 from benchmarks.training import NonFiniteLossError
 from benchmarks.windowed import fit_windowed
 from benchmarks.windows import Split, split_windows
 
 log = logging.getLogger(__name__)
 
-NO_DATA = "unavailable"
-"""Stands for the dataset's fingerprint in the key of a cell whose data could not be read."""
+RUNNING = "running"
+"""Status of a cell that another process is at; no row has it."""
+
+CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What torch says, in an error of no special kind, where a CPU has no memory left."""
+
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of a file system that takes no more files."""
 
 REPORT_SECONDS = 15
 """Least time between two messages about a training."""
 
 
-def run_cell(cell: Cell) -> dict[str, Any]:
-    """Runs a cell unless it is done already, and returns its row.
+def run_cell(cell: Cell, failure: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Runs a cell unless it is done already or another process is at it, and returns its row.
 
     Whatever goes wrong becomes a row with status `failed` and its reason.
 
+    Args:
+        cell: the cell.
+        failure: how an attempt ended whose process could not say so itself; it is recorded, and
+            nothing is run.
+
+    Returns:
+        The row; `status` and `key` alone where another process has claimed the cell ("running").
+
     Raises:
         InputError: the results folder cannot be used.
+        OSError: nothing can be written there any more.
     """
     _software()  # before the run: the checkout may change while it lasts
-    try:
-        series = _load(_text(cell.dataset), cell.data_root)
-    except Exception as error:
-        if not isinstance(error, InputError):
-            log.exception("%s could not be loaded", cell.dataset["name"])
-        key = cell.key(NO_DATA)
-        return _record(cell, cell.identity(key, NO_DATA), _failure(error))
-    key = cell.key(series.fingerprint, mask_facts(cell.mask["needs"], series))
-    identity = cell.identity(key, series.fingerprint) | {"simulated": series.simulated}
-    folder = rows.cell_folder(cell.experiment, key)
+    found = identify(cell)
+    folder = rows.cell_folder(cell.experiment, found.key)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "cell.lock"):  # a second process waits, then finds it done
-        return _run_once(cell, series, identity, folder)
+    with claimed(folder) as other:
+        if other is not None:
+            log.info("%s: another process is at it", describe(found.identity))
+            return {"status": RUNNING, "key": found.key}
+        if found.series is None:
+            return _record(cell, found.identity, _unread(cell, found.error))
+        return _run_once(cell, found.series, found.identity, folder, failure)
+
+
+def _unread(cell: Cell, error: Exception | None) -> dict[str, Any]:
+    assert error is not None
+    if not isinstance(error, InputError):
+        log.error("%s could not be loaded", cell.dataset["name"], exc_info=error)
+    return _failure(error)
 
 
 def _run_once(
-    cell: Cell, series: Series, identity: Mapping[str, Any], folder: Path
+    cell: Cell,
+    series: Series,
+    identity: Mapping[str, Any],
+    folder: Path,
+    failure: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    key = identity["key"]
-    done = rows.read_row(cell.experiment, key)
-    if done and done["status"] == "done":
-        log.info("%s: done before (%s)", describe(identity), key)
-        return done
+    before = rows.read_row(cell.experiment, identity["key"])
+    if before and before["status"] == "done":
+        log.info("%s: done before (%s)", describe(identity), identity["key"])
+        return before
     _forget_unavailable(cell)
     write_text_atomically(folder / "config.yaml", yaml.safe_dump(cell.plain(), sort_keys=False))
+    attempts = {"attempts": 1 + (int(before.get("attempts") or 1) if before else 0)}
+    if failure is not None:
+        row = _record(cell, identity, attempts | dict(failure))
+        end_run(cell.tracking, cell.experiment, row)
+        return row
+    started = time.monotonic()
     tracker = Tracker(cell.tracking, cell.name, identity, cell.plain())
     try:
         result = _measure(cell, series, folder, tracker)
     except NeedNotMetError as error:
         result = {"status": "skipped", "reason": str(error)}
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_PLACE:
+            raise  # no fault of the cell, which is run again when there is place
         if not isinstance(error, (InputError, NonFiniteLossError)):
             log.exception("%s failed", describe(identity))
         result = _failure(error)
-    row = _record(cell, identity, result)
+    cost = attempts | {"seconds": round(time.monotonic() - started, 2)}
+    row = _record(cell, identity, cost | dict(result))
     tracker.finish(row, folder)
     return row
 
 
 def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict[str, Any]:
     split = split_windows(len(series.time), cell.window)
-    whole = _draw(_text(cell.generator), _text(cell.mask["needs"]), series, cell.mask_seed)
+    whole = _draw(as_text(cell.generator), as_text(cell.mask["needs"]), series, cell.mask_seed)
     masked = MaskedSeries(series, whole.drawn)  # the method's own, which it may write to
     save_mask(cell.experiment, masked)
     setting = Setting(masked, split, cell.seed, cell.dataset["graph"], cell.model["time_features"])
@@ -169,7 +202,7 @@ def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) 
 
 def _failure(error: Exception) -> dict[str, Any]:
     text = str(error) if isinstance(error, (InputError, NonFiniteLossError)) else repr(error)
-    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or CPU_MEMORY in text
     return {"status": "out_of_memory" if memory else "failed", "reason": text}
 
 
@@ -196,20 +229,10 @@ class _EpochReport:
             )  # fmt: skip
 
 
-def _text(part: Mapping[str, Any] | Sequence[str]) -> str:
-    """A part of the configuration as a text, which a cache can compare."""
-    return yaml.safe_dump(part)
-
-
-@lru_cache(maxsize=2)
-def _load(dataset: str, data_root: Path) -> Series:
-    return load_series(yaml.safe_load(dataset), data_root)
-
-
 @lru_cache(maxsize=1)  # a sweep runs all methods on a mask before it comes to the next
 def _draw(generator: str, needs: str, series: Series, seed: int) -> MaskedSeries:
     """What cells share: the mask, and what scores are grouped by. No method gets hold of it."""
-    masked = draw_mask(yaml.safe_load(generator), yaml.safe_load(needs), series, seed)
+    masked = draw_mask(json.loads(generator), json.loads(needs), series, seed)
     masked.drawn.flags.writeable = False
     return masked
 

@@ -1,12 +1,17 @@
-"""How the operating system serves a training process: waiting threads and freed memory.
+"""How the operating system serves a training process: waiting threads, freed memory, its end.
 
-All of it is set here, none of it changes a result, and each part can be switched off by an
-environment variable. `results/speed/report.md` says what each gives.
+None of it changes a result. Threads and memory can be left as they are by an environment variable;
+`results/speed/report.md` says what each gives.
 """
 
 import ctypes
+import logging
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_start_method, parent_process, set_start_method
+from threading import Thread
 
 WAIT = "OMP_WAIT_POLICY"
 """Environment variable of OpenMP: `ACTIVE` lets waiting threads spin."""
@@ -37,3 +42,44 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL("libc.so.6")
     libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
     libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def spawning() -> Iterator[None]:
+    """Processes started in a block are spawned, and so are those that they start.
+
+    They take over the start method of this one, and joblib's is unknown to them.
+    """
+    before = get_start_method(allow_none=True)
+    set_start_method("spawn", force=True)
+    try:
+        yield
+    finally:
+        set_start_method(before, force=True)
+
+
+def end_with_parent() -> None:
+    """Ends this process when the one that started it was killed: a new one may go on instead."""
+    Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def log_to_stderr() -> None:
+    """Messages of the suite, bare, on standard error; a worker process needs this anew."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    suite = logging.getLogger("benchmarks")
+    if not suite.handlers:
+        suite.addHandler(handler)
+        suite.setLevel(logging.INFO)

@@ -27,6 +27,7 @@ COSTS = (
 )  # fmt: skip
 NUMBERS = (
     "rate", "window", "mask_seed", "seed", *RATES, "scored_entries", "val_mae", "threads", *COSTS,
+    "micro_batches", "attempts", "seconds",
     *(f"{convention}_{metric}" for convention in ("window", "step") for metric in METRICS),
 )  # fmt: skip
 

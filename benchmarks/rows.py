@@ -27,7 +27,8 @@ COLUMNS = (
     "scored_entries", "val_mae",
     # at what cost
     "n_params", "epochs", "best_epoch", "train_steps", "train_seconds", "seconds_per_step",
-    "windows_per_second", "peak_memory_mb", "device", "threads", "precision",
+    "windows_per_second", "peak_memory_mb", "device", "threads", "precision", "micro_batches",
+    "attempts", "seconds",
     # by what
     "suite_version", "torch_version", "python_version", "git_commit", "finished",
 )  # fmt: skip

@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Entry point; exits with 0 (all done), 1 or 2 (bad input) or 3 (some cells failed)."""
+    """Entry point; exits with 0 (all done), 1 or 2 (bad input), 3 (some cells failed) or 130."""
     from benchmarks.errors import InputError
     from benchmarks.process import rest_waiting_threads
 
@@ -18,6 +18,9 @@ def main() -> None:
     except (InputError, HydraException) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on from here\n")
+        sys.exit(130)
 
 
 if __name__ == "__main__":

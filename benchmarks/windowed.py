@@ -70,17 +70,26 @@ def fit_windowed(
             than float32 or several devices are asked for.
         NonFiniteLossError: a prediction is NaN or infinite.
     """
+    facts = train_windowed(method, training, setting, trainer)
+    scaler, windows = prepare(setting, training.scaling)
+    test, started = setting.split.test, time.monotonic()
+    scorer = _scored(method, setting, scaler, windows, test, trainer)
+    facts["windows_per_second"] = round(len(test) / (time.monotonic() - started), 2)
+    return Fitted(scorer.filled(), scorer.scores(), facts)
+
+
+def train_windowed(
+    method: Windowed, training: WindowedTraining, setting: Setting, trainer: TrainerConfig
+) -> dict[str, Any]:
+    """Trains `method` as `fit_windowed` does, and predicts no test window.
+
+    Arguments and errors are those of `fit_windowed`.
+
+    Returns:
+        What the training cost and the best validation error, by column of a row.
+    """
     require_hidden(setting)
-    if trainer.precision not in PRECISIONS:
-        raise InputError(
-            f"trainer.precision={trainer.precision} is not possible with a windowed method; "
-            f"choose from {', '.join(PRECISIONS)}"
-        )
-    if trainer.devices > 1:
-        raise InputError(
-            f"trainer.devices={trainer.devices} is not possible with a windowed method, which "
-            "trains itself: choose 1"
-        )
+    _require_possible(trainer)
     if trainer.threads is not None:
         torch.set_num_threads(trainer.threads)
     scaler, windows = prepare(setting, training.scaling)
@@ -103,18 +112,29 @@ def fit_windowed(
     )
     trained = time.monotonic()
     val_mae = _scored(method, setting, scaler, windows, validation, trainer).scores().window.total()
-    tested = time.monotonic()
-    scorer = _scored(method, setting, scaler, windows, split.test, trainer)
     facts = {
         "precision": "32-true",
         **known,
         "val_mae": float(val_mae.scores()["mae"]),
         "train_seconds": round(trained - started, 2),
-        "windows_per_second": round(len(split.test) / (time.monotonic() - tested), 2),
     }
     if "epochs" in known:
         facts["train_steps"] = known["epochs"] * len(train)
-    return Fitted(scorer.filled(), scorer.scores(), facts)
+    return facts
+
+
+def _require_possible(trainer: TrainerConfig) -> None:
+    """Refuses what a method cannot keep to that trains itself."""
+    if trainer.precision not in PRECISIONS:
+        raise InputError(
+            f"trainer.precision={trainer.precision} is not possible with a windowed method; "
+            f"choose from {', '.join(PRECISIONS)}"
+        )
+    if trainer.devices > 1:
+        raise InputError(
+            f"trainer.devices={trainer.devices} is not possible with a windowed method, which "
+            "trains itself: choose 1"
+        )
 
 
 def _inputs(windows: SeriesWindows, starts: list[int]) -> np.ndarray:

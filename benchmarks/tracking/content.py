@@ -35,6 +35,7 @@ SCORES = (
     *(f"{convention}_{metric}" for convention in ("window", "step") for metric in METRICS),
     "val_mae", "rate_native", "rate_hidden", "rate_total", "n_params", "epochs", "best_epoch",
     "train_steps", "train_seconds", "seconds_per_step", "windows_per_second", "peak_memory_mb",
+    "micro_batches", "attempts", "seconds",
 )  # fmt: skip
 
 TAGS = ("status", "mask_hash", "git_commit", "device", "precision", "torch_version", "reason")

@@ -119,8 +119,7 @@ class Replay:
         epochs = list(timed(history, Epoch(end, history[-1]))) if history else []
         begun = next((run for run in known if _could_be(run, row, end)), None)
         if begun is None:
-            seconds = history[-1]["seconds"] if history else row.get("train_seconds") or 0
-            start = end - round(1000 * seconds)
+            start = end - round(1000 * _duration(row, history))
             run_id = start_run(self.client, self._place(), row, config, start, {})
         else:
             run_id = begun.info.run_id
@@ -246,6 +245,12 @@ def _could_be(run: "Run", row: Mapping[str, Any], end: int) -> bool:
     """Whether a run that is not complete is that of the row, by when it started."""
     stamp = run.data.tags.get(FINISHED_TAG)
     return stamp in (None, row["finished"]) and run.info.start_time <= end + STAMP_MILLISECONDS
+
+
+def _duration(row: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> float:
+    """Seconds from the run's start to its end, as far as it is known."""
+    trained = history[-1]["seconds"] if history else row.get("train_seconds") or 0.0
+    return max(trained, row.get("seconds") or 0.0)
 
 
 def _milliseconds(stamp: str) -> int:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_series import SENSORS, STEPS, WINDOW, composed, small_setting
+from small_series import SENSORS, STEPS, WINDOW, small_setting
 
 from benchmarks.batches import Share
 from benchmarks.budgets import TrainerConfig, TrainingConfig, WindowedTraining
-from benchmarks.cell import Cell
+from benchmarks.compose import cell_of, composer
 from benchmarks.devices import require_shares
 from benchmarks.errors import InputError
 from benchmarks.fit import Fitted, fit, prepare
@@ -182,11 +182,8 @@ def test_a_windowed_method_takes_one_device() -> None:
 
 def test_the_run_key_is_that_of_one_device() -> None:
     def key(devices: int) -> str:
-        plain = composed("model=psan", f"trainer.devices={devices}")
-        for name in ("sweep", "budget", "cells", "cells_before"):
-            del plain[name]
-        folders = {name: Path(plain.pop(name)) for name in ("data_root", "results_dir")}
-        return Cell(trainer=TrainerConfig(**plain.pop("trainer")), **folders, **plain).key("")
+        with composer(["model=psan", f"trainer.devices={devices}"]) as composing:
+            return cell_of(composing.sweep)[0].key("")
 
     assert key(1) == key(2)
 

@@ -6,8 +6,8 @@ import pytest
 from small_series import composed
 
 from benchmarks.cell import PROTOCOLS
-from benchmarks.launch import read_experiment
 from benchmarks.paths import conf_dir
+from benchmarks.sweeps import read_experiment
 
 EXPERIMENTS = sorted(path.stem for path in conf_dir().glob("experiment/*.yaml"))
 

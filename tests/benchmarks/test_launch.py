@@ -7,7 +7,7 @@ import pytest
 from commands import call
 
 from benchmarks.errors import InputError
-from benchmarks.launch import count_cells, expand_experiment
+from benchmarks.sweeps import cells_of, expand_experiment, task_overrides
 
 GRIDS = """# @package _global_
 sweep:
@@ -24,17 +24,22 @@ def folder(tmp_path: Path) -> str:
     return f"--config-dir={tmp_path}"
 
 
+def cells(launch: list[str]) -> int:
+    """How many cells a command line asks for."""
+    return len(cells_of(task_overrides(launch)))
+
+
 def test_each_grid_is_a_launch(folder: str) -> None:
     given = ["-m", folder, "experiment=grids"]
     first, second = expand_experiment(given)
     assert first[3:] == ["mask=point", "mask.rate=0.25,0.75", "model=mean,last,linear"]
     assert second[3:] == ["mask=block", "model=mean,last"]
-    assert [count_cells(launch) for launch in (first, second)] == [6, 2]
+    assert [cells(launch) for launch in (first, second)] == [6, 2]
 
 
 def test_the_command_line_replaces_a_key_of_every_grid(folder: str) -> None:
     launches = expand_experiment(["-m", folder, "experiment=grids", "model=mean"])
-    assert [count_cells(launch) for launch in launches] == [2, 1]
+    assert [cells(launch) for launch in launches] == [2, 1]
     assert all(launch.count("model=mean") == 1 for launch in launches)
     assert not any("model=mean,last" in argument for launch in launches for argument in launch)
 

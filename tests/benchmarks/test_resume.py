@@ -21,6 +21,7 @@ TIMINGS = (
     "windows_per_second",
     "peak_memory_mb",
     "finished",
+    "seconds",
     "git_commit",
 )
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import call, environment
 
-from benchmarks import execute, launch, machine
+from benchmarks import execute, identify, launch, machine
 from benchmarks.data import series
 
 HEAVY = ("torch", "pytorch_lightning", "mlflow")
@@ -32,6 +32,9 @@ LIGHT = ("matplotlib", "pandas")
 COMMANDS = {
     "help of run": (("run", "--help"), LIGHT),
     "help of report": (("report", "--help"), LIGHT),
+    "help of status": (("status", "--help"), LIGHT),
+    "status": (("status", "name=small", "model=mean", "tracking=none"), ("matplotlib",)),
+    "plan": (("run", "--plan", "model=psan", "tracking=none"), ("matplotlib",)),
     "datasets": (("data", "list"), LIGHT),
     "table": (("report", "experiment=small", "table=mae"), ("matplotlib",)),
     "unknown method": (("run", "model=oracle"), LIGHT),
@@ -77,7 +80,7 @@ def test_commands_that_train_nothing_import_no_heavy_package(case: str, results:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """Counts what a process should do once, in a process that has done none of it."""
-    caches = (execute._load, execute._draw, execute._software)
+    caches = (identify._load, execute._draw, execute._software)
     for cached in caches:
         cached.cache_clear()
     counted: Counter[str] = Counter()
@@ -92,7 +95,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     def replace(owner: Any, name: str) -> None:
         monkeypatch.setattr(owner, name, counting(name, getattr(owner, name)))
 
-    replace(execute, "load_series")
+    replace(identify, "load_series")
     replace(execute, "draw_mask")
     git = SimpleNamespace(run=machine.subprocess.run)
     git.CalledProcessError = subprocess.CalledProcessError
@@ -110,8 +113,15 @@ def test_a_second_cell_reads_hashes_and_asks_nothing_again(
     calls: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["run"])
-    given = ["-m", "dataset=simulated", "mask_seed=1,2", "tracking=none", f"results_dir={tmp_path}"]
+    given = [
+        "-m",
+        "dataset=simulated",
+        "mask_seed=1,2",
+        "tracking=none",
+        "isolate=false",
+        f"results_dir={tmp_path}",
+    ]
     assert launch.launch([*given, "model=mean,linear"]) == 0
     rows = list(tmp_path.glob("default/cells/*/row.json"))
     assert len(rows) == 4
-    assert calls == {"load_series": 1, "sha256": 1, "run": 1, "draw_mask": 2}
+    assert calls == {"load_series": 2, "sha256": 2, "run": 1, "draw_mask": 2}

@@ -1,0 +1,249 @@
+"""Runs cells in a process beside this one, which is watched, used again, and may die.
+
+Whatever happens to the process, be it killed for want of memory, stuck or crashed, becomes a row of
+the cell that it was at, and the next cell gets a new one.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cell import Cell
+from benchmarks.errors import InputError
+from benchmarks.execution import Execution
+from benchmarks.gpus import VISIBLE, lease, visible_gpus
+from benchmarks.process import end_with_parent, log_to_stderr, spawning
+
+Row = dict[str, Any]
+
+POLL_SECONDS = 0.5
+"""Time between two looks at the clock and at the stop file."""
+
+READY = "ready"
+STOPPED = "stopped"
+"""Status of a cell that was not run, or not to its end, because another one failed."""
+
+
+class WorkerDiedError(RuntimeError):
+    """The worker's process ended while it was at a cell.
+
+    Args:
+        code: its exit code, negative for a signal.
+    """
+
+    def __init__(self, code: int):
+        self.killed = code == -signal.SIGKILL
+        if self.killed:
+            how = "was killed (signal 9), as the system does when memory runs out"
+        elif code < 0:
+            how = f"ended by signal {-code} ({signal.Signals(-code).name})"
+        else:
+            how = f"ended with exit code {code}"
+        super().__init__(f"the process of the cell {how}")
+
+
+class StoppedError(RuntimeError):
+    """The launch is to stop."""
+
+
+def run_watched(cell: Cell, execution: Execution, stop_file: Path | None) -> Row:
+    """Runs a cell in a worker process, or in this one with `isolate=false`.
+
+    Args:
+        cell: the cell.
+        execution: how it is watched.
+        stop_file: the cell is given up when this file appears.
+
+    Returns:
+        Its row, or one with nothing but a status where no row was written: the cell is another
+        process's ("running"), or the launch was stopped ("stopped").
+
+    Raises:
+        InputError: the results folder cannot be used.
+        OSError: nothing can be written there any more.
+    """
+    if not execution.isolate:
+        from benchmarks.execute import run_cell
+
+        return run_cell(cell)
+    with _leased(cell, execution.cells_per_gpu) as gpus:
+        started = time.monotonic()
+        try:
+            return _worker(gpus).run(cell, None, execution.timeout, stop_file)
+        except StoppedError:
+            return {"status": STOPPED}
+        except TimeoutError:
+            failure: Row = {
+                "status": "timeout",
+                "reason": f"took longer than timeout={execution.timeout:g} seconds; a training "
+                "goes on from its last epoch when it is given more",
+            }
+        except WorkerDiedError as death:
+            status = "out_of_memory" if death.killed else "failed"
+            failure = {"status": status, "reason": str(death)}
+        failure |= {"seconds": round(time.monotonic() - started, 2)}
+        return _worker(gpus).run(cell, failure, None, None)
+
+
+@contextmanager
+def _leased(cell: Cell, per_gpu: int) -> Iterator[list[str] | None]:
+    """The GPUs that the cell gets; None where it needs none or there are none to share out."""
+    if cell.trainer.accelerator == "cpu" or cell.training is None or not visible_gpus():
+        yield None
+        return
+    before = [] if _current is None else _current.gpus or []
+    with lease(cell.trainer.devices, per_gpu, before) as gpus:
+        yield gpus
+
+
+_current: "Worker | None" = None
+"""The worker of this process."""
+
+
+def _worker(gpus: list[str] | None) -> "Worker":
+    """The living worker that may use just these GPUs, a new one if need be."""
+    global _current
+    if _current is not None and not (_current.is_alive() and _current.may_serve(gpus)):
+        end_worker()
+    if _current is None:
+        _current = Worker(gpus)
+        Finalize(None, end_worker, exitpriority=1)  # else this process would wait for it
+    return _current
+
+
+def end_worker() -> None:
+    """Ends the worker of this process, if there is one."""
+    global _current
+    if _current is not None:
+        _current.end()
+        _current = None
+
+
+class Worker:
+    """A process that runs cells one after the other.
+
+    Args:
+        gpus: those that it may see, as `CUDA_VISIBLE_DEVICES` names them; None = as this process.
+    """
+
+    def __init__(self, gpus: Sequence[str] | None):
+        self.gpus = None if gpus is None else list(gpus)
+        context = get_context("spawn")
+        self._connection, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there,))
+        with spawning(), _visible(self.gpus):
+            self._process.start()
+        there.close()
+        self._ready = False
+
+    def is_alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.is_alive()
+
+    def may_serve(self, gpus: list[str] | None) -> bool:
+        """Whether it sees what a cell may use; one that needs no GPU cares for none."""
+        return gpus is None or gpus == self.gpus
+
+    def run(
+        self, cell: Cell, failure: Row | None, timeout: float | None, stop_file: Path | None
+    ) -> Row:
+        """Runs the cell, or only records how it failed.
+
+        Raises:
+            WorkerDiedError: the process ended.
+            TimeoutError: it took too long; the process was ended.
+            StoppedError: the stop file appeared; the process was ended.
+            InputError: the results folder cannot be used.
+            OSError: nothing can be written there any more.
+        """
+        try:
+            if not self._ready:  # importing is no part of the cell's time
+                self._answer(time.monotonic() + 600, stop_file)
+                self._ready = True
+            self._send((cell, failure))
+            deadline = None if timeout is None else time.monotonic() + timeout
+            answer = self._answer(deadline, stop_file)
+        except BaseException:  # an interrupt, too, must leave nobody at work
+            self.end()
+            raise
+        if isinstance(answer, Exception):
+            raise answer
+        row: Row = answer
+        return row
+
+    def end(self) -> None:
+        """Ends the process, whatever it does; its claim and its GPU are free then."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+    def _send(self, request: object) -> None:
+        try:
+            self._connection.send(request)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._death() from None
+
+    def _answer(self, deadline: float | None, stop_file: Path | None) -> Any:
+        while not wait([self._connection, self._process.sentinel], POLL_SECONDS):
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError
+            if stop_file is not None and stop_file.exists():
+                raise StoppedError
+        try:
+            if self._connection.poll():
+                return self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            pass
+        raise self._death()
+
+    def _death(self) -> WorkerDiedError:
+        self._process.join()
+        return WorkerDiedError(self._process.exitcode or 0)
+
+
+@contextmanager
+def _visible(gpus: list[str] | None) -> Iterator[None]:
+    """A process that is started in a block sees these GPUs only."""
+    before = os.environ.get(VISIBLE)
+    if gpus is not None:
+        os.environ[VISIBLE] = ",".join(gpus)
+    try:
+        yield
+    finally:
+        if gpus is not None:
+            del os.environ[VISIBLE]
+            if before is not None:
+                os.environ[VISIBLE] = before
+
+
+def _serve(connection: Connection) -> None:
+    """What the worker's process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that watches this one ends it
+    end_with_parent()
+    log_to_stderr()
+    from benchmarks.execute import run_cell
+
+    connection.send(READY)
+    while True:
+        try:
+            cell, failure = connection.recv()
+        except EOFError:
+            return
+        connection.send(_outcome(partial(run_cell, cell, failure)))
+
+
+def _outcome(run: Callable[[], Row]) -> Row | Exception:
+    try:
+        return run()
+    except (InputError, OSError) as error:
+        return error
+    except Exception as error:
+        return RuntimeError(repr(error))  # any other error may not survive the way
