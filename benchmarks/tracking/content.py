@@ -16,6 +16,9 @@ KEY_TAG = "psan.run_key"
 FINISHED_TAG = "psan.finished"
 """The row's finished stamp: a run that has it is complete."""
 
+NOTE_TAG = "mlflow.note.content"
+"""What MLflow shows as a run's description, in Markdown."""
+
 PARAMETERS = {
     "model": "model.name",
     "dataset": "dataset.name",
@@ -86,6 +89,8 @@ def parameters(config: Mapping[str, Any]) -> dict[str, str]:
     network = {k: v for k, v in at("model.network").items() if k != "_target_"}
     training = config["model"].get("training") or {}
     values = {name: at(path) for name, path in PARAMETERS.items()} | network | training
+    if training and at("trainer").get("batch_size"):  # it overrides the method's own
+        values["batch_size"] = at("trainer.batch_size")
     return {name: str(value)[:LONGEST_PARAMETER] for name, value in values.items()}
 
 
@@ -95,6 +100,8 @@ def first_tags(identity: Mapping[str, Any]) -> dict[str, str]:
         KEY_TAG: identity["key"],
         "psan.dataset_fingerprint": identity["dataset_fingerprint"],
         "psan.budget": identity["budget"],
+        "mlflow.source.name": "benchmarks.run",
+        NOTE_TAG: f"{identity['label']} on {identity['title']}. Errors are in {identity['unit']}.",
     }
 
 

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import rows
 from benchmarks.cell import describe
 from benchmarks.errors import InputError
-from benchmarks.tracking.content import LONGEST_TAG
+from benchmarks.tracking.content import LONGEST_TAG, NOTE_TAG
 from benchmarks.tracking.parents import Parent, open_experiment, open_parent
 from benchmarks.tracking.runs import ENDED_WELL
 from benchmarks.tracking.store import check, connect, patiently, tolerated
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-NOTE_TAG = "mlflow.note.content"
-"""What MLflow shows as a run's description, in Markdown."""
 
 
 def end_sweep(tracking: Mapping[str, Any], experiment: Path) -> None:

@@ -47,6 +47,9 @@ def test_a_sweep_is_a_parent_with_a_child_for_each_cell(store: Path) -> None:
     assert psan["metrics"]["step_mae"][0][1] > 0
     assert [step for step, _ in psan["metrics"]["history/val_mae"]] == [1, 2]
     assert psan["params"]["n_heads"] == "4"
+    assert psan["params"]["batch_size"] == "2", "the trainer's, not the method's own"
+    assert psan["name"].endswith(", seed 42")
+    assert "mph" in psan["tags"]["mlflow.note.content"]
     assert "example.png" in psan["artifacts"]
     assert "wrong" in runs["knn"]["tags"]["psan.reason"]
 
