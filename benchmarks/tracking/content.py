@@ -64,9 +64,9 @@ class Epoch(NamedTuple):
 
 
 def run_name(identity: Mapping[str, Any]) -> str:
-    """What the run is called in tables and legends, where nothing else tells it from others."""
+    """What the run is called; the table shows the first words, legends show all."""
     seed = "" if identity["seed"] is None else f", seed {identity['seed']}"
-    what = f"{identity['model']} {identity['dataset']} {pattern(identity)}"
+    what = f"{identity['model']} {pattern(identity)} {identity['dataset']}"
     return f"{what}, mask {identity['mask_seed']}{seed}"
 
 
