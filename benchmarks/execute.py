@@ -92,7 +92,7 @@ def _unread(cell: Cell, error: Exception | None) -> dict[str, Any]:
     assert error is not None
     if not isinstance(error, InputError):
         log.error("%s could not be loaded", cell.dataset["name"], exc_info=error)
-    return _failure(error)
+    return failure_of(error)
 
 
 def _run_once(
@@ -108,27 +108,34 @@ def _run_once(
         return before
     _forget_unavailable(cell)
     write_text_atomically(folder / "config.yaml", yaml.safe_dump(cell.plain(), sort_keys=False))
-    attempts = {"attempts": 1 + (int(before.get("attempts") or 1) if before else 0)}
+    started = time.monotonic()
+    attempts = 1 + (int(before.get("attempts") or 1) if before else 0)
     if failure is not None:
-        row = _record(cell, identity, attempts | dict(failure))
+        row = _record(cell, identity, {"attempts": attempts, **failure})
         end_run(cell.tracking, cell.experiment, row)
         return row
-    started = time.monotonic()
     tracker = Tracker(cell.tracking, cell.name, identity, cell.plain())
+    result = _attempt(cell, series, identity, folder, tracker)
+    cost = {"attempts": attempts, "seconds": round(time.monotonic() - started, 2)}
+    row = _record(cell, identity, cost | result)
+    tracker.finish(row, folder)
+    return row
+
+
+def _attempt(
+    cell: Cell, series: Series, identity: Mapping[str, Any], folder: Path, tracker: Tracker
+) -> dict[str, Any]:
+    """What the cell comes to, be it a failure."""
     try:
-        result = _measure(cell, series, folder, tracker)
+        return _measure(cell, series, folder, tracker)
     except NeedNotMetError as error:
-        result = {"status": "skipped", "reason": str(error)}
+        return {"status": "skipped", "reason": str(error)}
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_PLACE:
             raise  # no fault of the cell, which is run again when there is place
         if not isinstance(error, (InputError, NonFiniteLossError)):
             log.exception("%s failed", describe(identity))
-        result = _failure(error)
-    cost = attempts | {"seconds": round(time.monotonic() - started, 2)}
-    row = _record(cell, identity, cost | dict(result))
-    tracker.finish(row, folder)
-    return row
+        return failure_of(error)
 
 
 def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict[str, Any]:
@@ -200,7 +207,8 @@ def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) 
     return row
 
 
-def _failure(error: Exception) -> dict[str, Any]:
+def failure_of(error: Exception) -> dict[str, Any]:
+    """Status and reason of a row whose run ended with `error`."""
     text = str(error) if isinstance(error, (InputError, NonFiniteLossError)) else repr(error)
     memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or CPU_MEMORY in text
     return {"status": "out_of_memory" if memory else "failed", "reason": text}

@@ -39,8 +39,10 @@ def describe_sweep(client: "MlflowClient", experiment_id: str, experiment: Path)
     """As `end_sweep`, with a store at hand."""
     from mlflow.entities import Metric, RunTag
 
-    parent = open_parent(client, experiment_id, Parent("sweep", experiment.name))
     found = _readable_rows(experiment)
+    if not found:  # a study's folder has none
+        return
+    parent = open_parent(client, experiment_id, Parent("sweep", experiment.name))
     now = int(time.time() * 1000)
     counts = Counter(f"cells/{row['status']}" for row in found)
     metrics = [Metric(name, float(counts[name]), now, 0) for name in _names(counts)]

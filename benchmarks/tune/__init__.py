@@ -1,0 +1,1 @@
+"""Chooses a method's hyper-parameters by their validation error; `python -m benchmarks.tune`."""

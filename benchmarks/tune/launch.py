@@ -1,0 +1,50 @@
+"""A launch of `benchmarks.tune`: runs what a study lacks, then writes what follows from it."""
+
+import logging
+
+from benchmarks.atomic import require_writable
+from benchmarks.paths import conf_dir
+from benchmarks.process import log_to_stderr
+from benchmarks.tune.fields import TRIALS
+from benchmarks.tune.options import Options
+from benchmarks.tune.plan import make_plan
+from benchmarks.tune.records import read_records
+from benchmarks.tune.tuned import target_folder, write_tuned
+
+log = logging.getLogger(__name__)
+
+NO_TRIAL = 3
+"""Exit code when no trial could be completed."""
+
+
+def launch(options: Options) -> int:
+    """Runs the study and writes its tables, report, figures and best values.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InputError: whatever the user can mend.
+        HydraException: what Hydra cannot compose.
+    """
+    log_to_stderr()
+    plan = make_plan(options)
+    require_writable(plan.folder, "results_dir")
+    folder = target_folder(options)
+    require_writable(folder, "write_to")
+    # torch, Optuna and matplotlib take seconds: for good input only
+    from benchmarks.tune.report import write_report
+    from benchmarks.tune.table import write_tables
+    from benchmarks.tune.work import run_study
+
+    write_tables(run_study(plan), plan)
+    records = read_records(plan.folder)
+    log.info("%s", write_report(records))
+    if not records.done:
+        log.error("no trial was completed; %s says why", plan.folder / TRIALS)
+        return NO_TRIAL
+    path = write_tuned(records, folder)
+    if path is not None:
+        own = "" if folder.resolve() == conf_dir().resolve() else f"--config-dir {folder} "
+        log.info("%s: run it with %smodel=tuned/%s", path, own, path.stem)
+    return 0
