@@ -242,8 +242,9 @@ def test_the_run_of_a_sweep_says_how_far_it_is(tracking: dict[str, str], experim
 
 
 def test_damaged_rows_are_named_and_the_others_sent(tmp_path: Path, experiment: Path) -> None:
-    for number in range(3):
+    for number in range(4):
         write_cell(experiment, key_of(0, number), epochs=0)
+    (cell_folder(experiment, key_of(0, 3)) / "row.json").write_text('{"status": "done"}')
     (cell_folder(experiment, key_of(0, 0)) / "row.json").write_text("{")
     (cell_folder(experiment, key_of(0, 1)) / "config.yaml").write_text("model: {}")
     sent = call(tmp_path, "track", "sync", "experiment=load")
@@ -251,6 +252,7 @@ def test_damaged_rows_are_named_and_the_others_sent(tmp_path: Path, experiment: 
     assert "1 new" in sent.stdout
     assert f"{key_of(0, 0)}/row.json is damaged" in sent.stderr
     assert f"{key_of(0, 1)}/config.yaml" in sent.stderr
+    assert f"{key_of(0, 3)}/row.json is damaged: it has no 'key'" in sent.stderr
     assert "Traceback" not in sent.stderr
 
 
