@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+NEEDED = {"model", "dataset", "pattern", "rate", "seed", "status"}
+"""Columns of a row that are told of."""
+
+
 def end_sweep(tracking: Mapping[str, Any], experiment: Path) -> None:
     """Writes the state of a sweep's cells into its run. Should the store fail, that is said.
 
@@ -74,7 +78,7 @@ def _readable_rows(experiment: Path) -> list[dict[str, Any]]:
             row = rows.read_row(experiment, path.parent.name)
         except InputError:
             continue
-        if row is not None:
+        if row is not None and row.keys() >= NEEDED:
             found.append(row)
     return found
 
