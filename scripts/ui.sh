@@ -8,4 +8,5 @@ if [ "$store" = sqlite:///mlflow.db ] && [ ! -e mlflow.db ]; then
     echo "error: no runs yet: mlflow.db is made by the first run, e.g. scripts/demo.sh" >&2
     exit 1
 fi
+export MLFLOW_DISABLE_TELEMETRY=${MLFLOW_DISABLE_TELEMETRY:-true}
 exec mlflow ui --backend-store-uri "$store" "$@"

@@ -28,3 +28,13 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
     with running_server(programs) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite store of MLflow's with its tables and nothing else, to be copied."""
+    from benchmarks.tracking import connect  # after the hook above
+
+    path = tmp_path_factory.mktemp("tables") / "mlflow.db"
+    connect({"kind": "mlflow", "uri": f"sqlite:///{path}"})
+    return path

@@ -37,8 +37,8 @@ STAMP = "2026-01-02T03:04:05+00:00"
 def identity(key: str) -> dict[str, Any]:
     return {
         "key": key, "model": "mean", "label": "Mean", "dataset": "small", "pattern": "point",
-        "rate": 0.25, "seed": 1, "mask_seed": 1, "dataset_fingerprint": "1" * 16,
-        "budget": "3 epochs",
+        "title": "A few sensors", "unit": "mph", "rate": 0.25, "seed": 1, "mask_seed": 1,
+        "dataset_fingerprint": "1" * 16, "budget": "3 epochs",
     }  # fmt: skip
 
 

@@ -6,9 +6,9 @@ once, and the run goes on; `python -m benchmarks.track sync` sends later what is
 
 from benchmarks.tracking.live import Tracker
 from benchmarks.tracking.parents import Parent
-from benchmarks.tracking.replay import Synced, close_dead_runs, end_run, sync
 from benchmarks.tracking.store import connect
 from benchmarks.tracking.sweeps import end_sweep
+from benchmarks.tracking.upkeep import Synced, close_dead_runs, end_run, sync
 
 __all__ = [
     "Parent",

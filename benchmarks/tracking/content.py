@@ -16,6 +16,9 @@ KEY_TAG = "psan.run_key"
 FINISHED_TAG = "psan.finished"
 """The row's finished stamp: a run that has it is complete."""
 
+NOTE_TAG = "mlflow.note.content"
+"""What MLflow shows as a run's description, in Markdown."""
+
 PARAMETERS = {
     "model": "model.name",
     "dataset": "dataset.name",
@@ -35,6 +38,7 @@ SCORES = (
     *(f"{convention}_{metric}" for convention in ("window", "step") for metric in METRICS),
     "val_mae", "rate_native", "rate_hidden", "rate_total", "n_params", "epochs", "best_epoch",
     "train_steps", "train_seconds", "seconds_per_step", "windows_per_second", "peak_memory_mb",
+    "micro_batches", "attempts", "seconds",
 )  # fmt: skip
 
 TAGS = ("status", "mask_hash", "git_commit", "device", "precision", "torch_version", "reason")
@@ -60,9 +64,9 @@ class Epoch(NamedTuple):
 
 
 def run_name(identity: Mapping[str, Any]) -> str:
-    """What the run is called in tables and legends, where nothing else tells it from others."""
+    """What the run is called; the table shows the first words, legends show all."""
     seed = "" if identity["seed"] is None else f", seed {identity['seed']}"
-    what = f"{identity['model']} {identity['dataset']} {pattern(identity)}"
+    what = f"{identity['model']} {pattern(identity)} {identity['dataset']}"
     return f"{what}, mask {identity['mask_seed']}{seed}"
 
 
@@ -85,6 +89,8 @@ def parameters(config: Mapping[str, Any]) -> dict[str, str]:
     network = {k: v for k, v in at("model.network").items() if k != "_target_"}
     training = config["model"].get("training") or {}
     values = {name: at(path) for name, path in PARAMETERS.items()} | network | training
+    if training and at("trainer").get("batch_size"):  # it overrides the method's own
+        values["batch_size"] = at("trainer.batch_size")
     return {name: str(value)[:LONGEST_PARAMETER] for name, value in values.items()}
 
 
@@ -94,6 +100,8 @@ def first_tags(identity: Mapping[str, Any]) -> dict[str, str]:
         KEY_TAG: identity["key"],
         "psan.dataset_fingerprint": identity["dataset_fingerprint"],
         "psan.budget": identity["budget"],
+        "mlflow.source.name": "benchmarks.run",
+        NOTE_TAG: f"{identity['label']} on {identity['title']}. Errors are in {identity['unit']}.",
     }
 
 

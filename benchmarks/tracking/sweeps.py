@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import rows
 from benchmarks.cell import describe
 from benchmarks.errors import InputError
-from benchmarks.tracking.content import LONGEST_TAG
+from benchmarks.tracking.content import LONGEST_TAG, NOTE_TAG
 from benchmarks.tracking.parents import Parent, open_experiment, open_parent
 from benchmarks.tracking.runs import ENDED_WELL
 from benchmarks.tracking.store import check, connect, patiently, tolerated
@@ -17,8 +17,9 @@ from benchmarks.tracking.store import check, connect, patiently, tolerated
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-NOTE_TAG = "mlflow.note.content"
-"""What MLflow shows as a run's description, in Markdown."""
+
+NEEDED = {"model", "dataset", "pattern", "rate", "seed", "status"}
+"""Columns of a row that are told of."""
 
 
 def end_sweep(tracking: Mapping[str, Any], experiment: Path) -> None:
@@ -42,8 +43,10 @@ def describe_sweep(client: "MlflowClient", experiment_id: str, experiment: Path)
     """As `end_sweep`, with a store at hand."""
     from mlflow.entities import Metric, RunTag
 
-    parent = open_parent(client, experiment_id, Parent("sweep", experiment.name))
     found = _readable_rows(experiment)
+    if not found:  # a study's folder has none
+        return
+    parent = open_parent(client, experiment_id, Parent("sweep", experiment.name))
     now = int(time.time() * 1000)
     counts = Counter(f"cells/{row['status']}" for row in found)
     metrics = [Metric(name, float(counts[name]), now, 0) for name in _names(counts)]
@@ -75,7 +78,7 @@ def _readable_rows(experiment: Path) -> list[dict[str, Any]]:
             row = rows.read_row(experiment, path.parent.name)
         except InputError:
             continue
-        if row is not None:
+        if row is not None and row.keys() >= NEEDED:
             found.append(row)
     return found
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,25 +19,17 @@ from tracked_cells import CONFIG, content, identity, key_of, line, runs_of, writ
 
 from benchmarks.claims import Claim
 from benchmarks.rows import cell_folder
-from benchmarks.tracking import Tracker, close_dead_runs, connect, end_run, end_sweep, sync
+from benchmarks.tracking import Tracker, close_dead_runs, end_run, end_sweep, sync
 from benchmarks.tracking.replay import Outcome
 from benchmarks.tracking.runs import WORKER_TAG
 from benchmarks.tracking.store import forget_stores
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite store with its tables and nothing else, to be copied."""
-    path = tmp_path_factory.mktemp("tables") / "mlflow.db"
-    connect({"kind": "mlflow", "uri": f"sqlite:///{path}"})
-    return path
 
 
 @pytest.fixture
 def tracking(tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A fresh store; what MLflow writes besides goes beside it."""
     monkeypatch.chdir(tmp_path)
-    Path("mlflow.db").write_bytes(tables.read_bytes())
+    shutil.copyfile(tables, "mlflow.db")
     return {"kind": "mlflow", "uri": f"sqlite:///{tmp_path}/mlflow.db"}
 
 
@@ -242,8 +235,9 @@ def test_the_run_of_a_sweep_says_how_far_it_is(tracking: dict[str, str], experim
 
 
 def test_damaged_rows_are_named_and_the_others_sent(tmp_path: Path, experiment: Path) -> None:
-    for number in range(3):
+    for number in range(4):
         write_cell(experiment, key_of(0, number), epochs=0)
+    (cell_folder(experiment, key_of(0, 3)) / "row.json").write_text('{"status": "done"}')
     (cell_folder(experiment, key_of(0, 0)) / "row.json").write_text("{")
     (cell_folder(experiment, key_of(0, 1)) / "config.yaml").write_text("model: {}")
     sent = call(tmp_path, "track", "sync", "experiment=load")
@@ -251,6 +245,7 @@ def test_damaged_rows_are_named_and_the_others_sent(tmp_path: Path, experiment: 
     assert "1 new" in sent.stdout
     assert f"{key_of(0, 0)}/row.json is damaged" in sent.stderr
     assert f"{key_of(0, 1)}/config.yaml" in sent.stderr
+    assert f"{key_of(0, 3)}/row.json is damaged: it has no 'key'" in sent.stderr
     assert "Traceback" not in sent.stderr
 
 

@@ -1,5 +1,6 @@
 """The MLflow mirror against real stores, and without one."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ def test_a_sweep_is_a_parent_with_a_child_for_each_cell(store: Path) -> None:
     assert psan["metrics"]["step_mae"][0][1] > 0
     assert [step for step, _ in psan["metrics"]["history/val_mae"]] == [1, 2]
     assert psan["params"]["n_heads"] == "4"
+    assert psan["params"]["batch_size"] == "2", "the trainer's, not the method's own"
+    assert psan["name"].endswith(", seed 42")
+    assert "mph" in psan["tags"]["mlflow.note.content"]
     assert "example.png" in psan["artifacts"]
     assert "wrong" in runs["knn"]["tags"]["psan.reason"]
 
@@ -103,11 +107,11 @@ def track(uri: str, folder: Path, key: str = key_of(0, 0)) -> Tracker:
 
 
 def test_cells_of_a_process_share_a_client_and_epochs_go_together(
-    calls: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calls: Counter[str], tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # MLflow puts its artifacts there
     monkeypatch.setattr("benchmarks.tracking.live.EPOCH_SECONDS", 3600)
-    uri = f"sqlite:///{tmp_path}/shared.db"
+    uri = f"sqlite:///{shutil.copyfile(tables, tmp_path / 'shared.db')}"
     for number in range(3):
         track(uri, tmp_path, key_of(0, number))
     assert calls == {
@@ -127,16 +131,17 @@ def test_cells_of_a_process_share_a_client_and_epochs_go_together(
 
 
 def test_a_training_that_lasts_shows_its_epochs(
-    calls: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calls: Counter[str], tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("benchmarks.tracking.live.EPOCH_SECONDS", 0)
-    track(f"sqlite:///{tmp_path}/slow.db", tmp_path)
+    track(f"sqlite:///{shutil.copyfile(tables, tmp_path / 'slow.db')}", tmp_path)
     assert calls["log_batch"] == 5
 
 
 def test_after_a_failure_the_next_cell_asks_for_the_store_anew(
     calls: Counter[str],
+    tables: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -145,7 +150,7 @@ def test_after_a_failure_the_next_cell_asks_for_the_store_anew(
         raise ConnectionError("gone")
 
     monkeypatch.chdir(tmp_path)
-    uri = f"sqlite:///{tmp_path}/failing.db"
+    uri = f"sqlite:///{shutil.copyfile(tables, tmp_path / 'failing.db')}"
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "create_run", unreachable)
         track(uri, tmp_path)
