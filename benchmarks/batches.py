@@ -5,6 +5,7 @@ The series stays in the memory of the device; only the numbers of the windows tr
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -38,6 +39,8 @@ class Batch:
 class Share:
     """Which part of a list of windows is for this process, one of several that share the work.
 
+    Micro-batches, which one process works on one after the other, are shares as well.
+
     The parts of all processes are the whole, each window once; they differ by one window at most.
     """
 
@@ -48,6 +51,10 @@ class Share:
         """The part of so many windows; empty where there are fewer windows than processes."""
         first, end = (windows * r // self.processes for r in (self.rank, self.rank + 1))
         return slice(first, end)
+
+    def part(self, number: int, parts: int) -> "Share":
+        """One of some parts of this share."""
+        return Share(self.rank * parts + number, self.processes * parts)
 
 
 class SeriesWindows:
@@ -131,15 +138,24 @@ class Loader:
     It looks for `sampler`, whose epoch it sets, and for `batch_sampler`.
 
     Gathering a batch takes a fraction of a millisecond: there are no workers to do it ahead.
+
+    Args:
+        windows: what the batches are gathered from.
+        batches: lists of start steps.
+        times: how often each batch comes in a row; a part of it is worked on each time.
     """
 
     batch_sampler = None
 
-    def __init__(self, windows: SeriesWindows, batches: ShuffledBatches | OrderedBatches):
-        self.windows, self.sampler = windows, batches
+    def __init__(
+        self, windows: SeriesWindows, batches: ShuffledBatches | OrderedBatches, times: int = 1
+    ):
+        self.windows, self.sampler, self.times = windows, batches, times
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.sampler) * self.times
 
     def __iter__(self) -> Iterator[Batch]:
-        return (self.windows[starts] for starts in self.sampler)
+        for starts in self.sampler:
+            batch = self.windows[starts]
+            yield from repeat(batch, self.times)

@@ -100,7 +100,7 @@ class Composer:
         )
         self._groups = {*loader.list_groups("")}
         self._parser = OverridesParser.create(config_loader=loader)
-        self._composed = lru_cache(maxsize=8)(self._compose)
+        self._composed = lru_cache(maxsize=64)(self._compose)
 
     def cell(self, overrides: Sequence[str]) -> tuple[Cell, Execution]:
         """The cell with these overrides.

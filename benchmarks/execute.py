@@ -38,7 +38,7 @@ from benchmarks.masks.drawing import draw_mask
 from benchmarks.masks.saved import save_mask
 from benchmarks.methods import Setting, build
 from benchmarks.process import keep_freed_memory
-from benchmarks.tracking import Tracker
+from benchmarks.tracking import Tracker, end_run
 from benchmarks.training import NonFiniteLossError
 from benchmarks.windowed import fit_windowed
 from benchmarks.windows import Split, split_windows
@@ -109,22 +109,33 @@ def _run_once(
     _forget_unavailable(cell)
     write_text_atomically(folder / "config.yaml", yaml.safe_dump(cell.plain(), sort_keys=False))
     started = time.monotonic()
+    attempts = 1 + (int(before.get("attempts") or 1) if before else 0)
+    if failure is not None:
+        row = _record(cell, identity, {"attempts": attempts, **failure})
+        end_run(cell.tracking, cell.experiment, row)
+        return row
     tracker = Tracker(cell.tracking, cell.name, identity, cell.plain())
+    result = _attempt(cell, series, identity, folder, tracker)
+    cost = {"attempts": attempts, "seconds": round(time.monotonic() - started, 2)}
+    row = _record(cell, identity, cost | result)
+    tracker.finish(row, folder)
+    return row
+
+
+def _attempt(
+    cell: Cell, series: Series, identity: Mapping[str, Any], folder: Path, tracker: Tracker
+) -> dict[str, Any]:
+    """What the cell comes to, be it a failure."""
     try:
-        result = failure or _measure(cell, series, folder, tracker)
+        return _measure(cell, series, folder, tracker)
     except NeedNotMetError as error:
-        result = {"status": "skipped", "reason": str(error)}
+        return {"status": "skipped", "reason": str(error)}
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_PLACE:
             raise  # no fault of the cell, which is run again when there is place
         if not isinstance(error, (InputError, NonFiniteLossError)):
             log.exception("%s failed", describe(identity))
-        result = failure_of(error)
-    attempts = 1 + (int(before.get("attempts") or 1) if before else 0)
-    cost = {"attempts": attempts, "seconds": round(time.monotonic() - started, 2)}
-    row = _record(cell, identity, cost | dict(result))
-    tracker.finish(row, folder)
-    return row
+        return failure_of(error)
 
 
 def _measure(cell: Cell, series: Series, folder: Path, tracker: Tracker) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from benchmarks.errors import InputError
 from benchmarks.history import History
 from benchmarks.methods import Setting
 from benchmarks.metrics import Scores
+from benchmarks.micro_batches import within_memory
 from benchmarks.scaling import Scaler, fit_scaler
 from benchmarks.trainer import make_trainer, quiet
 from benchmarks.training import ImputationModule, NonFiniteLossError
@@ -62,7 +63,7 @@ def fit(
         NonFiniteLossError: a loss, a validation error or a prediction is NaN or infinite.
     """
     job = partial(_fit, network, config, setting, trainer_config, folder)
-    return _on_devices(job, config, setting, trainer_config, report)
+    return _on_devices(job, network, config, setting, trainer_config, report)
 
 
 def train(
@@ -81,30 +82,36 @@ def train(
         What the training cost and the best validation error, by column of a row.
     """
     job = partial(_train, network, config, setting, trainer_config, folder)
-    return _on_devices(job, config, setting, trainer_config, report)
+    return _on_devices(job, network, config, setting, trainer_config, report)
 
 
 def _on_devices(
-    job: Callable[[Report], Result],
+    job: Callable[[int, Report], Result],
+    network: nn.Module,
     config: TrainingConfig,
     setting: Setting,
     trainer_config: TrainerConfig,
     report: Report,
 ) -> Result:
-    """Runs `job` here, or in a process for each device."""
+    """Runs `job` here, or in a process for each device, in micro-batches that memory allows."""
     require_hidden(setting)
     if trainer_config.threads is not None:
         torch.set_num_threads(trainer_config.threads)
-    if trainer_config.devices == 1:
-        return job(report)
-    split = setting.split
+    split, devices = setting.split, trainer_config.devices
+    batch = min(config.batch_size, len(split.train))
+    if devices == 1:
+        return within_memory(lambda parts: job(parts, report), network, batch)
     shared = {
-        "in a batch": min(config.batch_size, len(split.train)),
+        "in a batch": batch,
         "for validation": len(split.validation[:: trainer_config.validation_stride]),
         "for the test": len(split.test),
     }
-    require_shares(trainer_config.devices, shared, trainer_config.on_gpu)
-    return run_on_devices(trainer_config.devices, job, report)
+    require_shares(devices, shared, trainer_config.on_gpu)
+    return within_memory(
+        lambda parts: run_on_devices(devices, partial(job, parts), report),
+        network,
+        batch // devices,
+    )
 
 
 def _train(
@@ -113,11 +120,14 @@ def _train(
     setting: Setting,
     trainer_config: TrainerConfig,
     folder: Path,
+    micro_batches: int,
     report: Report,
 ) -> dict[str, Any]:
     """The part of `train` that each process runs."""
     with quiet():
-        return _Training(network, config, setting, trainer_config, folder, report).run()
+        return _Training(
+            network, config, setting, trainer_config, folder, micro_batches, report
+        ).run()
 
 
 def _fit(
@@ -126,10 +136,11 @@ def _fit(
     setting: Setting,
     trainer_config: TrainerConfig,
     folder: Path,
+    micro_batches: int,
     report: Report,
 ) -> Fitted:
     """The part of `fit` that each process runs."""
-    training = _Training(network, config, setting, trainer_config, folder, report)
+    training = _Training(network, config, setting, trainer_config, folder, micro_batches, report)
     scorer = training.module.scorer
     with quiet():
         facts = training.run()
@@ -155,11 +166,12 @@ class _Training:
         setting: Setting,
         trainer_config: TrainerConfig,
         folder: Path,
+        micro_batches: int,
         report: Report,
     ):
         masked, self.split = setting.masked, setting.split
         self.config, self.trainer_config, self.folder = config, trainer_config, folder
-        self.seed = setting.seed
+        self.seed, self.micro_batches = setting.seed, micro_batches
         scaler, windows = prepare(setting, config.scaling)
         scorer = SharedScorer(masked.series.values, masked.held_out, self.split.window)
         self.module = ImputationModule(
@@ -171,7 +183,7 @@ class _Training:
         last = ModelCheckpoint(folder, "last", **at_epoch_end)  # after best: carries best's state
         self.stop = EarlyStopping("val_mae", patience=config.patience, check_finite=False)
         callbacks = [self.history, self.stop, best, last]
-        self.trainer = make_trainer(trainer_config, config, callbacks)
+        self.trainer = make_trainer(trainer_config, config, callbacks, micro_batches)
         self.windows = windows.to(self.trainer.strategy.root_device)
 
     def run(self) -> dict[str, Any]:
@@ -187,7 +199,7 @@ class _Training:
         if not _ended_before(resume, self.history, self.stop):
             self.trainer.fit(
                 self.module,
-                Loader(self.windows, batches),
+                Loader(self.windows, batches, self.micro_batches),
                 self._in_order(validation),
                 ckpt_path=resume if resume.exists() else None,
                 weights_only=True,
@@ -204,13 +216,15 @@ class _Training:
         """This process's share of some windows, for an evaluation."""
         share = Share(self.trainer.global_rank, self.trainer_config.devices)
         part = starts[share.of(len(starts))]
-        return Loader(self.windows, OrderedBatches(part, self.trainer_config.eval_batch_size))
+        size = max(1, self.trainer_config.eval_batch_size // self.micro_batches)
+        return Loader(self.windows, OrderedBatches(part, size))
 
     def _facts(self) -> dict[str, Any]:
         history, network = self.history, self.module.network
         vals = [line["val_mae"] for line in history.lines]
         return {
             "precision": self.trainer_config.resolved_precision(),
+            "micro_batches": self.micro_batches,
             "n_params": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "epochs": len(vals),
             "best_epoch": int(np.argmin(vals)) + 1,

@@ -66,9 +66,11 @@ class History(pl.Callback):
         """Starts the clock of a step."""
         self._batch_started = time.monotonic()
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Stops the clock of a step."""
-        self.steps += 1
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Stops the clock of a step, of which each micro-batch is a part."""
+        self.steps += (index + 1) % trainer.accumulate_grad_batches == 0
         self.step_seconds += time.monotonic() - self._batch_started
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -19,12 +19,14 @@ from benchmarks.cell import describe
 from benchmarks.compose import Composer, composer
 from benchmarks.errors import InputError
 from benchmarks.job import ERROR, job
+from benchmarks.launchers import is_lost_job, prepare_launcher
 from benchmarks.paths import conf_dir
 from benchmarks.plan import Plan, PlannedCell, make_plan
 from benchmarks.process import log_to_stderr
-from benchmarks.progress import BAD, MISSING, REFUSED, RUNNING, State, look, preview
+from benchmarks.progress import BAD, GOOD, MISSING, REFUSED, RUNNING, State, look, preview
 from benchmarks.rows import assemble
 from benchmarks.sweeps import MULTIRUN, value_of
+from benchmarks.tracking import end_sweep
 from benchmarks.worker import STOPPED
 
 log = logging.getLogger(__name__)
@@ -56,8 +58,8 @@ def launch(arguments: Sequence[str]) -> int:
         The exit code: 0 when all cells are done, 1 if one was refused, 3 if one failed.
 
     Raises:
-        InputError: an unknown experiment, a sweep without `-m`, or a results folder that cannot be
-            written.
+        InputError: an unknown experiment, a sweep without `-m`, a launcher whose extra is absent,
+            or a results folder that cannot be written.
         HydraException: what Hydra cannot parse or compose.
     """
     log_to_stderr()
@@ -68,8 +70,9 @@ def launch(arguments: Sequence[str]) -> int:
     show, arguments = PLAN in arguments, [each for each in arguments if each != PLAN]
     if not show:
         require_writable(Path(value_of(arguments, "results_dir") or "results"), "results_dir")
-    plan = make_plan(arguments)
     multirun = bool(MULTIRUN & set(arguments))
+    wait_for_jobs = prepare_launcher(value_of(arguments, "hydra/launcher"), multirun)
+    plan = make_plan(arguments)
     if len(plan.cells) > 1 and not multirun:
         raise InputError(f"the command line asks for {len(plan.cells)} cells: launch it with -m")
     for reason in dict.fromkeys(cell.refused for cell in plan.cells if cell.refused):
@@ -80,9 +83,12 @@ def launch(arguments: Sequence[str]) -> int:
     errors = 0
     try:
         with composer(arguments) as composing:
-            errors = _Launch(plan, composing, multirun).run()
+            errors = _Launch(plan, composing, multirun, wait_for_jobs).run()
+            tracking = dict(composing.sweep.tracking)
     finally:
         code = _finish(plan)
+    if multirun:
+        end_sweep(tracking, plan.folder)
     return SOME_REFUSED if errors else code
 
 
@@ -94,10 +100,18 @@ class _Launch:
         composing: composes the launcher.
         multirun: whether the launcher is the one that the command line names; else cells are run
             here, one by one.
+        wait_for_jobs: waits until the launcher has none of its jobs any more.
     """
 
-    def __init__(self, plan: Plan, composing: Composer, multirun: bool):
+    def __init__(
+        self,
+        plan: Plan,
+        composing: Composer,
+        multirun: bool,
+        wait_for_jobs: Callable[[], None],
+    ):
         self.plan, self.config = plan, composing.sweep
+        self._wait_for_jobs = wait_for_jobs
         self._tried: set[str] = set()
         self._errors = 0
         self._stop_file = plan.folder / f".stop-{os.getpid()}"
@@ -120,6 +134,9 @@ class _Launch:
             InputError: the launcher's processes die again and again.
         """
         breakdowns, waiting = 0, False
+        before = sum(state.status in GOOD for state in look(self.plan))
+        if before:
+            log.info("%d of %d cells done before", before, len(self.plan.cells))
         try:
             while not self._stop_file.exists():
                 states = look(self.plan)
@@ -162,6 +179,13 @@ class _Launch:
         except BrokenProcessPool:
             log.warning("a process of the launcher was killed; what it was at is run again")
             return False
+        except Exception as error:
+            if not is_lost_job(error):
+                raise
+            log.error("a job ended and left no result: %s", error)
+            self._wait_for_jobs()
+            self._tried |= {cell.key for cell in todo}  # not again: it may have been cancelled
+            return True
         for cell, each in zip(todo, returned, strict=True):
             status = each.return_value
             self._errors += status == ERROR
@@ -188,4 +212,7 @@ def _finish(plan: Plan) -> int:
             log.error("  %s: %s: %s", describe(row), row["status"], row["reason"])
     if any(state.status == REFUSED for state in states):
         return SOME_REFUSED
-    return SOME_FAILED if any(state.status in BAD for state in states) else 0
+    missing = sum(state.status == MISSING for state in states)
+    if missing:
+        log.error("%d cells were not run: launch again", missing)
+    return SOME_FAILED if missing or any(state.status in BAD for state in states) else 0

@@ -96,7 +96,7 @@ def preview(plan: Plan, states: Sequence[State]) -> str:
     lines = []
     for state in states:
         if state.status == REFUSED:
-            what = f"refused: {state.planned.refused}"
+            what = f"{' '.join(state.planned.overrides)}: {state.planned.refused}"
         else:
             what = f"{describe(state.planned.identity)} ({state.planned.key})"
         lines.append(f"  {_intention(state):<16}{what}")
@@ -113,7 +113,7 @@ def _intention(state: State) -> str:
 
 def _times(states: Sequence[State]) -> Iterator[str]:
     """Time spent and an estimate of the time left, from cells that are like those to come."""
-    spent = sum(state.seconds for state in states)
+    spent = sum((state.seconds for state in states), start=0.0)
     yield f"time spent: {duration(spent)}"
     open_cells = [state for state in states if state.status in (*BAD, RUNNING, MISSING)]
     if not open_cells:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.errors import InputError
+from benchmarks.options import parse_options
 
 if TYPE_CHECKING:
     from benchmarks.results import Results
@@ -51,14 +52,7 @@ def parse(arguments: Iterable[str]) -> dict[str, str]:
     Raises:
         InputError: an unknown key or table, options that exclude each other, or no experiment.
     """
-    options = dict(DEFAULTS)
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in options:
-            raise InputError(f"{argument!r} is unknown; give key=value with {', '.join(options)}")
-        if not value:
-            raise InputError(f"{argument!r} has no value; give {key}=VALUE")
-        options[key] = value
+    options = parse_options(arguments, DEFAULTS)
     if not options["experiment"]:
         raise InputError("experiment=NAME is missing; --help says more")
     if options["table"] not in ("", "mae"):

@@ -19,7 +19,10 @@ LOGGERS = ("pytorch_lightning", "lightning_fabric")
 
 
 def make_trainer(
-    trainer_config: TrainerConfig, config: TrainingConfig, callbacks: list[pl.Callback]
+    trainer_config: TrainerConfig,
+    config: TrainingConfig,
+    callbacks: list[pl.Callback],
+    micro_batches: int = 1,
 ) -> pl.Trainer:
     """The trainer of this process; also sets the number of its threads.
 
@@ -27,6 +30,7 @@ def make_trainer(
         trainer_config: budget and hardware.
         config: how the method is trained.
         callbacks: in the order in which they are called.
+        micro_batches: parts of a batch, whose gradients are added up.
     """
     devices = trainer_config.devices
     if trainer_config.threads is not None:
@@ -43,6 +47,7 @@ def make_trainer(
             use_distributed_sampler=False,
             precision=precision,
             max_epochs=trainer_config.max_epochs,
+            accumulate_grad_batches=micro_batches,
             gradient_clip_val=config.gradient_clip,
             callbacks=[*callbacks, RichProgressBar(leave=False)] if show else callbacks,
             enable_progress_bar=show,

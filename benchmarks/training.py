@@ -58,6 +58,7 @@ class ImputationModule(pl.LightningModule):
         self.epochs, self.seed, self.scorer = epochs, seed, scorer
         self.validation_sums = ErrorSums()
         self.whitening: torch.Generator | None = None  # None = the default one
+        self.observed = torch.empty(0)  # of the batch in work: True where the network may look
         self.register_buffer("mean", torch.tensor(scaler.mean, dtype=torch.float32)[:, None])
         self.register_buffer("std", torch.tensor(scaler.std, dtype=torch.float32)[:, None])
 
@@ -89,14 +90,17 @@ class ImputationModule(pl.LightningModule):
         """Loss of this process's part of one batch of which a random part was hidden.
 
         Args:
-            batch: the whole batch, also where several processes share it.
-            index: its number in the epoch.
+            batch: the whole batch, also where several processes or micro-batches share it.
+            index: its number in the epoch; each micro-batch counts.
 
         Raises:
             NonFiniteLossError: the loss is NaN or infinite.
         """
-        whole = whiten(batch.visible, self.config.whiten, self.whitening)
-        share = self.share
+        parts = self.trainer.accumulate_grad_batches
+        if index % parts == 0:
+            self.observed = whiten(batch.visible, self.config.whiten, self.whitening)
+        whole = self.observed
+        share = self.share.part(index % parts, parts)
         part = share.of(len(whole))
         own, observed = batch[part], whole[part]
         x = torch.where(observed, own.x, 0.0)
@@ -106,7 +110,7 @@ class ImputationModule(pl.LightningModule):
         if not torch.isfinite(loss):
             raise NonFiniteLossError(
                 f"the training loss became {loss.item()} in epoch {self.current_epoch + 1}, batch "
-                f"{index + 1}; a lower model.training.learning_rate (now "
+                f"{index // parts + 1}; a lower model.training.learning_rate (now "
                 f"{self.config.learning_rate}) may help"
             )
         self.log(

@@ -4,6 +4,5 @@ set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 
 # two cells at a time, one core each
-python -m benchmarks.run -m experiment=demo \
-    hydra/launcher=joblib hydra.launcher.n_jobs=2 trainer.threads=1 "$@"
+python -m benchmarks.run -m experiment=demo hydra/launcher=joblib hydra.launcher.n_jobs=2 "$@"
 python -m benchmarks.report experiment=demo

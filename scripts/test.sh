@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lint, types and tests; arguments go to pytest.
 set -euo pipefail
-EXTRAS=dev,pypots
+EXTRAS=dev,pypots,slurm
 source "$(dirname "$0")/setup.sh"
 
 ruff check .

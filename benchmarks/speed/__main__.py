@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.errors import InputError
+from benchmarks.options import parse_options
 from benchmarks.process import rest_waiting_threads
 
 USAGE = """\
@@ -52,14 +53,7 @@ def parse(arguments: Iterable[str]) -> dict[str, str]:
     Raises:
         InputError: an unknown key, or a value that is none of its choices.
     """
-    options = dict(DEFAULTS)
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in options:
-            raise InputError(f"{argument!r} is unknown; give key=value with {', '.join(options)}")
-        if not value:
-            raise InputError(f"{argument!r} has no value; give {key}=VALUE")
-        options[key] = value
+    options = parse_options(arguments, DEFAULTS)
     for key in ("repeats", "threads"):
         if options[key] and not (options[key].isdecimal() and int(options[key])):
             raise InputError(f"{key}={options[key]} must be a whole number above 0")

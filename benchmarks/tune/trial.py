@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from benchmarks.masks.drawing import draw_mask
 from benchmarks.methods import Setting, build
 from benchmarks.process import keep_freed_memory
 from benchmarks.rows import cell_folder
-from benchmarks.tracking import Tracker
+from benchmarks.tracking import Parent, Tracker
 from benchmarks.training import NonFiniteLossError
 from benchmarks.tune.fields import (
     CELL,
@@ -108,7 +109,9 @@ def _run(
 ) -> Ended:
     write_text_atomically(folder / "config.yaml", yaml.safe_dump(cell.plain(), sort_keys=False))
     named = identity | {"model": f"trial {trial.number} {identity['model']}"}
-    tracker = Tracker(cell.tracking, cell.name, named, cell.plain())
+    study = Parent("study", cell.name)
+    tags = {"psan.trial": str(trial.number)}
+    tracker = Tracker(cell.tracking, cell.name, named, cell.plain(), study, tags)
     report = _EpochReport(trial, tracker, prune=not also_minimise)
     report.replay(folder / "history.csv")
     try:
@@ -125,7 +128,10 @@ def _run(
         again = not expected and row["status"] == "failed"
         ended = Ended(TrialState.FAIL, None, row, again)
     _note(trial, report, facts, ended)
-    tracker.finish({"reason": "", **software(), **facts, **ended.row}, folder)
+    finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    status = None if ended.state is TrialState.FAIL else "FINISHED"  # pruned is no failure
+    row = {"reason": "", **software(), **facts, **ended.row, **finished}
+    tracker.finish(row, folder, status)
     for checkpoint in folder.glob("*.ckpt"):
         checkpoint.unlink()
     return ended

@@ -158,3 +158,51 @@ def test_whitening_hides_the_stated_share_of_visible_entries_only() -> None:
     assert float(low.mean()) == pytest.approx(0.8, abs=0.01)
     assert float(high.mean()) == pytest.approx(0.2, abs=0.01)
     assert 0.4 < len(low) / 600 < 0.6
+
+
+class Wide(nn.Module):
+    """A map of all sensors that has memory for so many windows only."""
+
+    def __init__(self, fits: int, fails_first_in_call: int = 0):
+        super().__init__()
+        self.fits, self.calls, self.first = fits, 0, fails_first_in_call
+        self.map = nn.Linear(SENSORS, SENSORS)
+
+    def forward(self, x: Tensor, observed: Tensor, time_features: Tensor) -> Tensor:
+        self.calls += 1
+        if len(x) > self.fits and self.calls > self.first:
+            raise torch.OutOfMemoryError(f"no memory for {len(x)} windows")
+        return self.map(x[..., 0])[..., None]
+
+
+def wide(folder: Path, fits: int, first: int = 0) -> Fitted:
+    torch.manual_seed(3)
+    folder.mkdir()
+    config = TrainingConfig(batch_size=8, learning_rate=0.01, patience=100)
+    trainer = dataclasses.replace(TRAINER, eval_batch_size=8)
+    return fit(Wide(fits, first), config, small_setting(), trainer, folder, lambda line: None)
+
+
+@pytest.mark.parametrize(("fits", "parts"), [(4, 2), (3, 4), (1, 8)])
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(
+    fits: int, parts: int, tmp_path: Path
+) -> None:
+    whole, split = wide(tmp_path / "whole", 99), wide(tmp_path / "split", fits)
+    assert whole.facts["micro_batches"] == 1
+    assert split.facts["micro_batches"] == parts
+    for name in ("train_steps", "epochs"):
+        assert split.facts[name] == whole.facts[name]
+    assert split.facts["val_mae"] == pytest.approx(whole.facts["val_mae"], rel=1e-5)
+    np.testing.assert_allclose(split.filled, whole.filled, rtol=1e-4)
+
+
+def test_out_of_memory_in_a_later_epoch_goes_on_from_the_last(tmp_path: Path) -> None:
+    whole, split = wide(tmp_path / "whole", 99), wide(tmp_path / "split", 4, first=40)
+    assert split.facts["micro_batches"] == 2
+    assert split.facts["train_steps"] == whole.facts["train_steps"]
+    np.testing.assert_allclose(split.filled, whole.filled, rtol=1e-4)
+
+
+def test_a_window_that_does_not_fit_is_out_of_memory(tmp_path: Path) -> None:
+    with pytest.raises(torch.OutOfMemoryError, match="no memory for 1 windows"):
+        wide(tmp_path / "none", 0)

@@ -42,6 +42,9 @@ COMMANDS = {
     "unknown experiment": (("run", "-m", "experiment=nope"), LIGHT),
     "unknown results": (("report", "experiment=nope"), LIGHT),
     "unknown table": (("report", "experiment=small", "table=rmse"), LIGHT),
+    "help of track": (("track", "--help"), LIGHT),
+    "unknown verb": (("track", "send"), LIGHT),
+    "unknown results to track": (("track", "sync", "experiment=nope"), LIGHT),
     "unknown dataset": (("data", "verify", "nope"), LIGHT),
 }
 """Commands that train nothing, and what they do not import besides the `HEAVY` packages."""

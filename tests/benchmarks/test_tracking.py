@@ -7,50 +7,58 @@ from typing import Any
 import pytest
 from commands import call
 from mlflow import MlflowClient
+from tracked_cells import CONFIG, content, identity, key_of, line, row, runs_of
 
 from benchmarks.errors import InputError
-from benchmarks.tracking import PARENT_TAG, Tracker, connect
+from benchmarks.tracking import Tracker, connect
 
 SMALL = ("dataset=simulated", "trainer=smoke", "trainer.batch_size=2", "trainer.max_epochs=2")
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh SQLite store after a sweep of two methods, of which one is launched twice."""
+    """A fresh SQLite store after a training, a closed form and a failure; one is launched twice."""
     folder = tmp_path_factory.mktemp("store")
-    for models in ("psan,linear", "linear"):
-        done = call(folder, "run", "-m", f"model={models}", *SMALL)
-        assert done.returncode == 0, done.stderr
+    for models in ("psan,linear,knn", "linear"):
+        done = call(folder, "run", "-m", f"model={models}", *SMALL, "dataset.graph.kind=wrong")
+        assert done.returncode == (3 if "knn" in models else 0), done.stderr
     return folder
 
 
-def test_a_sweep_is_a_parent_with_a_child_for_each_cell(
-    store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(store)
-    client = connect({"kind": "mlflow", "uri": "sqlite:///mlflow.db"})
-    assert client is not None
-    experiment = client.get_experiment_by_name("psan/default")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    parents = [run for run in runs if PARENT_TAG in run.data.tags]
-    assert len(parents) == 1
-    children = {run.data.params["model"]: run for run in runs if run not in parents}
-    assert set(children) == {"psan", "linear"}
+def stored(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    """All that the runs of a store say, by method."""
+    tracking = {"uri": f"sqlite:///{folder}/{name}.db"}
+    runs = runs_of(tracking, "default")
     assert len(runs) == 3
+    return {run.data.params["model"]: content(tracking, run) for run in runs}
 
-    for run in children.values():
-        assert run.info.status == "FINISHED"
-        assert run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
-        for tag in ("run_key", "dataset_fingerprint", "mask_hash", "git_commit", "status"):
-            assert f"psan.{tag}" in run.data.tags
-        assert run.data.metrics["step_mae"] > 0
-        artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
-        assert {"config.yaml", "example.png"} <= artifacts
-    psan = children["psan"]
-    history = client.get_metric_history(psan.info.run_id, "history/val_mae")
-    assert [metric.step for metric in history] == [1, 2]
-    assert psan.data.params["n_heads"] == "4"
+
+def test_a_sweep_is_a_parent_with_a_child_for_each_cell(store: Path) -> None:
+    runs = stored(store, "mlflow")
+    assert {name: run["status"] for name, run in runs.items()} == {
+        "psan": "FINISHED", "linear": "FINISHED", "knn": "FAILED"
+    }  # fmt: skip
+    for run in runs.values():
+        assert run["parent"] == ("sweep default", "FINISHED")
+        for tag in ("run_key", "dataset_fingerprint", "git_commit", "status", "finished"):
+            assert f"psan.{tag}" in run["tags"]
+        assert {"row.json", "config.yaml"} <= set(run["artifacts"])
+    psan = runs["psan"]
+    assert psan["metrics"]["step_mae"][0][1] > 0
+    assert [step for step, _ in psan["metrics"]["history/val_mae"]] == [1, 2]
+    assert psan["params"]["n_heads"] == "4"
+    assert "example.png" in psan["artifacts"]
+    assert "wrong" in runs["knn"]["tags"]["psan.reason"]
+
+
+def test_replayed_runs_are_those_that_were_tracked(store: Path) -> None:
+    """Twice replayed into another store, they are there once."""
+    command = ("track", "sync", "experiment=default", "tracking.uri=sqlite:///replayed.db")
+    for said in ("3 new, 0 already there", "0 new, 3 already there"):
+        sent = call(store, *command)
+        assert sent.returncode == 0, sent.stderr
+        assert said in sent.stdout
+    assert stored(store, "replayed") == stored(store, "mlflow")
 
 
 def test_without_a_server_the_run_completes_and_says_so(tmp_path: Path) -> None:
@@ -64,20 +72,6 @@ def test_without_a_server_the_run_completes_and_says_so(tmp_path: Path) -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(InputError, match=r"'wandb'.*mlflow, none"):
         connect({"kind": "wandb", "uri": ""})
-
-
-IDENTITY = {
-    "key": "0" * 16, "model": "mean", "dataset": "small", "pattern": "point", "rate": 0.25,
-    "dataset_fingerprint": "1" * 16, "budget": "3 epochs",
-}  # fmt: skip
-CONFIG = {
-    "model": {"name": "mean", "network": {"_target_": "baselines.mean.Mean"}},
-    "dataset": {"name": "small"},
-    "mask": {"name": "point", "rate": 0.25},
-    "trainer": {"max_epochs": 3, "batches_per_epoch": 1},
-    **{"protocol": "grin", "window": 24, "seed": 1, "mask_seed": 1},
-}
-ROW = {"status": "done", "reason": "", "git_commit": "abc", "window_mae": 2.0, "step_mae": 3.0}
 
 
 @pytest.fixture
@@ -99,12 +93,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-def track(uri: str, folder: Path) -> Tracker:
+def track(uri: str, folder: Path, key: str = key_of(0, 0)) -> Tracker:
     """A cell of three epochs."""
-    tracker = Tracker({"kind": "mlflow", "uri": uri}, "small", IDENTITY, CONFIG)
-    for epoch in (1.0, 2.0, 3.0):
-        tracker.epoch({"epoch": epoch, "val_mae": 10.0 - epoch, "loss": 1.0 / epoch})
-    tracker.finish(ROW, folder)
+    tracker = Tracker({"kind": "mlflow", "uri": uri}, "load", identity(key), CONFIG)
+    for epoch in (1, 2, 3):
+        tracker.epoch(line(epoch))
+    tracker.finish(row(key), folder)
     return tracker
 
 
@@ -112,19 +106,18 @@ def test_cells_of_a_process_share_a_client_and_epochs_go_together(
     calls: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # MLflow puts its artifacts there
-    monkeypatch.setattr("benchmarks.tracking.EPOCH_SECONDS", 3600)
+    monkeypatch.setattr("benchmarks.tracking.live.EPOCH_SECONDS", 3600)
     uri = f"sqlite:///{tmp_path}/shared.db"
-    for _ in range(3):
-        track(uri, tmp_path)
+    for number in range(3):
+        track(uri, tmp_path, key_of(0, number))
     assert calls == {
         "search_experiments": 1,
         "get_experiment_by_name": 1,
-        "search_runs": 1,
-        "log_batch": 6,  # the parameters, and all metrics
+        "search_runs": 3 + 3,  # the parent twice, dead runs; and runs of each key
+        "log_batch": 9,  # the parameters, all epochs, the scores
     }
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("psan/small")
-    runs = client.search_runs([experiment.experiment_id], "tags.`psan.budget` = '3 epochs'")
+    runs = runs_of({"uri": uri})
     assert len(runs) == 3
     for run in runs:
         assert run.info.status == "FINISHED"
@@ -137,7 +130,7 @@ def test_a_training_that_lasts_shows_its_epochs(
     calls: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("benchmarks.tracking.EPOCH_SECONDS", 0)
+    monkeypatch.setattr("benchmarks.tracking.live.EPOCH_SECONDS", 0)
     track(f"sqlite:///{tmp_path}/slow.db", tmp_path)
     assert calls["log_batch"] == 5
 
@@ -160,6 +153,4 @@ def test_after_a_failure_the_next_cell_asks_for_the_store_anew(
     assert "gone" in caplog.text
     track(uri, tmp_path)
     assert calls["search_experiments"] == 2
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("psan/small")
-    assert len(client.search_runs([experiment.experiment_id], "tags.`psan.budget` != ''")) == 1
+    assert len(runs_of({"uri": uri})) == 1
