@@ -26,7 +26,7 @@ figures/ again, from trials.csv, epochs.csv and study.yaml in results_dir/tuning
   also_minimise  a second objective, seconds (of a training step) or parameters: no trial is given
                  up, and the report has the Pareto front
   storage        URL of a database for several machines, such as
-                 postgresql+psycopg2://user@host/name (default: a file in the study's folder)
+                 postgresql://user@host/name (default: a file in the study's folder)
   write_to       configuration folder for the best values (default: the suite's own; for an
                  installed package --config-dir's, or conf)
 

@@ -140,7 +140,7 @@ def pareto(records: Records) -> Drawn | None:
         return None
     drawn, ax = single()
     front = records.front
-    points = [(trial[records.second], trial["val_mae"]) for trial in records.done]
+    points = [(float(trial[records.second]), trial["val_mae"]) for trial in records.done]
     ax.plot(*zip(*points, strict=True), "o", color=DONE, label="trial", markersize=4)
     ends = [(trial[records.second], trial["val_mae"]) for trial in front]
     ax.step(

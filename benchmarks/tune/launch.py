@@ -1,6 +1,7 @@
 """A launch of `benchmarks.tune`: runs what a study lacks, then writes what follows from it."""
 
 import logging
+from pathlib import Path
 
 from benchmarks.atomic import require_writable
 from benchmarks.paths import conf_dir
@@ -45,6 +46,16 @@ def launch(options: Options) -> int:
         return NO_TRIAL
     path = write_tuned(records, folder)
     if path is not None:
-        own = "" if folder.resolve() == conf_dir().resolve() else f"--config-dir {folder} "
-        log.info("%s: run it with %smodel=tuned/%s", path, own, path.stem)
+        _say_how_to_run(path, folder)
     return 0
+
+
+def _say_how_to_run(path: Path, folder: Path) -> None:
+    """Names the command for a file of best values in a configuration folder."""
+    suite = conf_dir()
+    if folder.resolve() == suite.resolve():
+        log.info("%s: run it with model=tuned/%s", path, path.stem)
+        return
+    log.info("%s: run it with --config-dir %s model=tuned/%s", path, folder, path.stem)
+    if (suite / "model" / "tuned" / path.name).exists():
+        log.warning("the suite has a file of that name, which comes first: rename yours")

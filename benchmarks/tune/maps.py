@@ -118,9 +118,9 @@ class _Scale:
             known = self._forward(known_values)
             self.low, self.high = float(known.min()), float(known.max())
             self.places = self._place(numbers)
-            self.ticks = [
-                (float(self._place(np.array(t))), f"{t:g}") for t in self._numbers(known_values)
-            ]
+            marked = self._numbers(known_values)
+            places = self._place(np.array(marked))
+            self.ticks = [(float(at), f"{t:g}") for at, t in zip(places, marked, strict=True)]
         else:
             choices = [*map(str, space.lines[key]["choice"])]
             steps = max(1, len(choices) - 1)

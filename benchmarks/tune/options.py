@@ -82,7 +82,7 @@ def parse(arguments: Sequence[str]) -> Options:
         )
     if values["storage"] and "://" not in values["storage"]:
         raise InputError(
-            f"storage={values['storage']} is no URL such as postgresql+psycopg2://user@host/name; "
+            f"storage={values['storage']} is no URL such as postgresql://user@host/name; "
             "leave it out for a journal file in the study's folder"
         )
     return Options(

@@ -32,6 +32,7 @@ LIGHT = ("matplotlib", "pandas")
 COMMANDS = {
     "help of run": (("run", "--help"), LIGHT),
     "help of report": (("report", "--help"), LIGHT),
+    "help of tune": (("tune", "--help"), (*LIGHT, "optuna", "hydra")),
     "help of status": (("status", "--help"), LIGHT),
     "status": (("status", "name=small", "model=mean", "tracking=none"), ("matplotlib",)),
     "plan": (("run", "--plan", "model=psan", "tracking=none"), ("matplotlib",)),
@@ -41,6 +42,8 @@ COMMANDS = {
     "unknown method in a sweep": (("run", "-m", "model=mean,oracle"), ("matplotlib",)),
     "unknown experiment": (("run", "-m", "experiment=nope"), LIGHT),
     "unknown results": (("report", "experiment=nope"), LIGHT),
+    "unknown method of a study": (("tune", "model=oracle"), (*LIGHT, "optuna")),
+    "unknown study": (("tune", "report", "study=nope"), (*LIGHT, "optuna")),
     "unknown table": (("report", "experiment=small", "table=rmse"), LIGHT),
     "help of track": (("track", "--help"), LIGHT),
     "unknown verb": (("track", "send"), LIGHT),
