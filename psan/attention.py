@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from psan import attention_kernels
 from psan.dropout import Drop, runs_on_kernels
 from psan.threads import in_threads, shares
+from psan.tile import COLUMNS, ROWS, padded
 
 
 def biased_attention(
@@ -53,7 +54,7 @@ def biased_attention(
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, projected: Tensor, bias: Tensor, drop: Drop) -> Tensor:
-        projected, bias = projected.detach().contiguous(), bias.detach().contiguous()
+        projected, bias = projected.detach().contiguous(), _padded(bias.detach())
         groups, nodes, _, heads, width = projected.shape
         output = projected.new_empty(groups, nodes, heads, width)
         log_sum = projected.new_empty(groups, heads, nodes)
@@ -72,7 +73,9 @@ class _Attention(torch.autograd.Function):
         grad = torch.empty_like(projected)
         parts = shares(len(grad))
         grad_bias = bias.new_zeros(len(parts), *bias.shape)
-        arrays = (part.numpy() for part in (output, log_sum, given.contiguous(), grad))
+        arrays = (
+            part.numpy() for part in (output, log_sum, given.contiguous(), grad.flatten(2, 3))
+        )
         arguments = (*_arguments(projected, bias, ctx.drop), *arrays)
         in_threads(
             parts,
@@ -80,10 +83,24 @@ class _Attention(torch.autograd.Function):
                 first, last, *arguments, grad_bias[k].numpy()
             ),
         )
-        return grad, grad_bias.sum(0), None
+        nodes = projected.shape[1]
+        return grad, grad_bias.sum(0)[:nodes, :nodes], None
+
+
+def _padded(bias: Tensor) -> Tensor:
+    """A bias with rows and columns for whole tiles, and no weight for keys that are not there.
+
+    Its rows are an odd number of cache lines long: entries of a column are then in all of a
+    cache's places, not in a few.
+    """
+    nodes = len(bias)
+    rows, lines = padded(nodes, ROWS), padded(nodes, COLUMNS) // COLUMNS
+    full = bias.new_full((rows, (lines | 1) * COLUMNS), -math.inf)
+    full[:nodes, :nodes] = bias
+    return full
 
 
 def _arguments(projected: Tensor, bias: Tensor, drop: Drop) -> tuple[Any, ...]:
     """What both kernels begin with."""
     factor = np.float32(1 / math.sqrt(projected.shape[-1]))
-    return projected.numpy(), bias.numpy(), factor, drop.seed, drop.below, drop.keep
+    return projected.flatten(2, 3).numpy(), bias.numpy(), factor, drop.seed, drop.below, drop.keep

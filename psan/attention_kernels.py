@@ -1,71 +1,71 @@
 """Compiled loops of `psan.attention`.
 
-Matrix products are BLAS's, of tiles that stay in a core's cache until the softmax and the next
-product are done with them.
+A part of the scores stays in a core's cache until the softmax and the next products are done with
+it. Keys are padded to whole tiles; the bias is least there, so that no padded key has a weight.
 """
 
 from typing import no_type_check
 
 import numpy as np
 
-from psan.compiled import compiled, exp, f32, inlined, maximum, random, row_seed
+from psan.attention_rows import back_to_scores, exponentials, maximum
+from psan.compiled import compiled, f32, inlined, row_seed
+from psan.tile import COLUMNS, ROWS, padded, tile
 
-PRODUCT = 2**18
-"""Multiplications of one matrix product: more, and BLAS starts threads of its own."""
+BLOCK_ROWS = 8 * ROWS
+"""Queries whose weights and gradients are in the cache together in the backward pass."""
 
 
 @inlined
 @no_type_check
-def _rows_at_a_time(n, e):
-    return max(1, min(n, PRODUCT // (n * e)))
+def _take(source, g, h, factor, out):
+    """Fills the first rows and columns of `out` with `factor · source[g, :, h]` `[n e]`."""
+    for i in range(source.shape[1]):
+        for k in range(source.shape[3]):
+            out[i, k] = source[g, i, h, k] * factor
+
+
+@inlined
+@no_type_check
+def _take_transposed(source, g, h, factor, out):
+    """The same with rows and columns of `out` exchanged."""
+    for i in range(source.shape[1]):
+        for k in range(source.shape[3]):
+            out[k, i] = source[g, i, h, k] * factor
+
+
+@inlined
+@no_type_check
+def _put(source, factor, g, first, h, rows, out):
+    """Fills `out[g, first:, h]` with `factor · source`, for so many rows."""
+    for i in range(rows):
+        for k in range(out.shape[3]):
+            out[g, first + i, h, k] = source[i, k] * factor
 
 
 @compiled
 @no_type_check
-def _copy(source, factor, out):
-    """Fills `out` with `source`, which need not be contiguous, times `factor`."""
-    for i in range(out.shape[0]):
-        for k in range(out.shape[1]):
-            out[i, k] = source[i, k] * factor
+def _product(a, a_row, a_step, b, depth, base, base_row, c, rows):
+    """Fills `c` with `base + a b`, for at least so many rows of it.
 
-
-@compiled
-@no_type_check
-def _exponentials(row, added, own, drop):
-    """Turns a row of scores into exponentials, some dropped; returns maximum and sum of all."""
-    highest, total = maximum(row, added), f32(0)
-    if drop > 0:
-        for j in range(len(row)):
-            weight = exp(row[j] + added[j] - highest)
-            total += weight
-            row[j] = weight if random(own, j) >= drop else f32(0)
-    else:
-        for j in range(len(row)):
-            weight = exp(row[j] + added[j] - highest)
-            total += weight
-            row[j] = weight
-    return highest, total
-
-
-@compiled
-@no_type_check
-def _back_to_scores(row, slope, added, share, shift, mean, own, drop, keep):
-    """Turns a row of scores into weights, and `slope`, their gradient, into that of the scores.
-
-    Both are those after dropout; the scores' gradient is also added to `share`, the bias's.
+    Args:
+        a: left matrix `[rows depth]`, transposed if `a_row` is 1.
+        a_row: entries from one of its rows to the next.
+        a_step: entries from one of its columns to the next.
+        b: right matrix `[depth columns]`.
+        depth: length of the sums.
+        base: as `c`, and may be it; or one row of it, with `base_row` 0.
+        base_row: entries from one of its rows to the next.
+        c: filled `[rows columns]`, both padded to whole tiles.
+        rows: how many.
     """
-    if drop > 0:
-        for j in range(len(row)):
-            weight = exp(row[j] + added[j] - shift)
-            kept = keep if random(own, j) >= drop else f32(0)
-            row[j] = weight * kept
-            slope[j] = weight * (slope[j] * kept - mean)
-            share[j] += slope[j]
-    else:
-        for j in range(len(row)):
-            row[j] = exp(row[j] + added[j] - shift)
-            slope[j] = row[j] * (slope[j] - mean)
-            share[j] += slope[j]
+    columns = c.shape[1]
+    for j in range(0, columns, COLUMNS):
+        for i in range(0, rows, ROWS):
+            tile(
+                a, i * a_row, a_row, a_step, b, j, columns, depth,
+                base, i * base_row + j, base_row, c, i * columns + j, columns,
+            )  # fmt: skip
 
 
 @compiled
@@ -76,8 +76,8 @@ def attend(first, last, projected, bias, factor, seed, drop, keep, output, log_s
     Args:
         first: number of the first group.
         last: number after the last one.
-        projected: queries, keys and values `[g n 3 h e]`.
-        bias: added to the scores `[n n]`.
+        projected: queries, keys and values `[g n 3h e]`.
+        bias: added to the scores, padded `[rows columns]`.
         factor: of the products of queries and keys.
         seed: of the random numbers.
         drop: a weight goes when its random number is below; 0 keeps all.
@@ -85,25 +85,28 @@ def attend(first, last, projected, bias, factor, seed, drop, keep, output, log_s
         output: filled `[g n h e]`.
         log_sum: filled with the logarithm of the sum of each row's exponentials `[g h n]`.
     """
-    _, n, _, heads, e = projected.shape
-    rows = _rows_at_a_time(n, e)
-    query, value, key = np.empty((n, e), f32), np.empty((n, e), f32), np.empty((e, n), f32)
-    scores, mixed = np.empty((rows, n), f32), np.empty((rows, e), f32)
-    scale = np.empty(rows, f32)
+    _, n, heads, e = output.shape
+    rows, width = bias.shape
+    across = padded(e, COLUMNS)
+    query, key = np.zeros((rows, e), f32), np.zeros((e, width), f32)
+    value, zero = np.zeros((n, across), f32), np.zeros((1, across), f32)
+    scores, mixed = np.empty((ROWS, width), f32), np.empty((ROWS, across), f32)
+    scale = np.empty(ROWS, f32)
     for g in range(first, last):
         for h in range(heads):
-            _copy(projected[g, :, 0, h], factor, query)
-            _copy(projected[g, :, 1, h].T, f32(1), key)
-            _copy(projected[g, :, 2, h], f32(1), value)
-            for start in range(0, n, rows):
-                here = min(rows, n - start)
-                np.dot(query[start : start + here], key, scores[:here])
+            _take(projected, g, h, f32(1), query)
+            _take_transposed(projected, g, heads + h, factor, key)
+            _take(projected, g, 2 * heads + h, f32(1), value)
+            for start in range(0, n, ROWS):
+                here = min(ROWS, n - start)
+                _product(query[start:], e, 1, key, e, bias[start:], width, scores, ROWS)
                 for i in range(here):
                     own = row_seed(seed, (g * heads + h) * n + start + i)
-                    highest, total = _exponentials(scores[i], bias[start + i], own, drop)
-                    scale[i] = keep / total
+                    highest = maximum(scores, i * width, width)
+                    total = exponentials(scores, i * width, width, highest, own, drop)
                     log_sum[g, h, start + i] = highest + np.log(total)
-                np.dot(scores[:here], value, mixed[:here])
+                    scale[i] = keep / total
+                _product(scores, width, 1, value, n, zero, 0, mixed, ROWS)
                 for i in range(here):
                     for k in range(e):
                         output[g, start + i, h, k] = mixed[i, k] * scale[i]
@@ -116,11 +119,15 @@ def attend_backward(
 ):
     """Gradients of `attend`; the weights are made again.
 
+    With weights `P` after dropout and their gradient `G = given valueᵀ`, the scores' is
+    `S' = P ⊙ G - p mean`, see `back_to_scores`, `mean` being `given · output` of the row; then
+    `value' = Pᵀ given`, `query' = S' key factor` and `key' = S'ᵀ query factor`.
+
     Args:
         first: number of the first group.
         last: number after the last one.
         projected: as for `attend`, and so are the next five.
-        bias: `[n n]`.
+        bias: padded `[rows columns]`.
         factor: of the scores.
         seed: of the random numbers.
         drop: threshold of the random numbers.
@@ -128,43 +135,43 @@ def attend_backward(
         output: of `attend`.
         log_sum: of `attend`.
         given: gradient of the output `[g n h e]`.
-        grad: filled with that of `projected` `[g n 3 h e]`.
-        grad_bias: that of the bias is added `[n n]`.
+        grad: filled with that of `projected` `[g n 3h e]`.
+        grad_bias: that of the bias is added `[rows columns]`.
     """
-    _, n, _, heads, e = projected.shape
-    rows = _rows_at_a_time(n, e)
-    query, key, slope = np.empty((n, e), f32), np.empty((n, e), f32), np.empty((n, e), f32)
-    offered, value = np.empty((e, n), f32), np.empty((e, n), f32)
-    grad_key, grad_value = np.empty((e, n), f32), np.empty((e, n), f32)
-    weights, change = np.empty((rows, n), f32), np.empty((rows, n), f32)
-    product, of_query = np.empty((e, n), f32), np.empty((rows, e), f32)
+    _, n, heads, e = output.shape
+    rows, width = bias.shape
+    across = padded(e, COLUMNS)
+    query, slope = np.zeros((rows, across), f32), np.zeros((rows, across), f32)
+    key = np.zeros((rows, across), f32)
+    offered, value = np.zeros((e, width), f32), np.zeros((e, width), f32)
+    grad_key, grad_value = np.empty((rows, across), f32), np.empty((rows, across), f32)
+    weights, change = np.empty((BLOCK_ROWS, width), f32), np.empty((BLOCK_ROWS, width), f32)
+    of_query, zero = np.empty((BLOCK_ROWS, across), f32), np.zeros((1, max(across, width)), f32)
     for g in range(first, last):
         for h in range(heads):
-            _copy(projected[g, :, 0, h], factor, query)
-            _copy(projected[g, :, 1, h], f32(1), key)
-            _copy(key.T, f32(1), offered)
-            _copy(projected[g, :, 2, h].T, f32(1), value)
-            _copy(given[g, :, h], f32(1), slope)
+            _take(projected, g, h, f32(1), query)
+            _take(projected, g, heads + h, f32(1), key)
+            _take_transposed(projected, g, heads + h, factor, offered)
+            _take_transposed(projected, g, 2 * heads + h, f32(1), value)
+            _take(given, g, h, f32(1), slope)
             grad_key[:], grad_value[:] = 0, 0
-            for start in range(0, n, rows):
-                here = min(rows, n - start)
-                stop = start + here
-                np.dot(query[start:stop], offered, weights[:here])
-                np.dot(slope[start:stop], value, change[:here])
+            for start in range(0, n, BLOCK_ROWS):
+                here = min(BLOCK_ROWS, n - start)
+                asked, wanted = query[start:], slope[start:]
+                _product(asked, across, 1, offered, e, bias[start:], width, weights, here)
+                _product(wanted, across, 1, value, e, zero, 0, change, here)
                 for i in range(here):
                     at, mean = start + i, f32(0)
                     for k in range(e):
                         mean += slope[at, k] * output[g, at, h, k]
                     own = row_seed(seed, (g * heads + h) * n + at)
-                    _back_to_scores(
-                        weights[i], change[i], bias[at], grad_bias[at],
-                        log_sum[g, h, at], mean, own, drop, keep,
+                    back_to_scores(
+                        weights, change, i * width, width, log_sum[g, h, at], mean,
+                        own, drop, keep, grad_bias, at * width,
                     )  # fmt: skip
-                np.dot(slope[start:stop].T, weights[:here], product)
-                grad_value += product
-                np.dot(query[start:stop].T, change[:here], product)
-                grad_key += product
-                np.dot(change[:here], key, of_query[:here])
-                _copy(of_query, factor, grad[g, start:stop, 0, h])
-            _copy(grad_key.T, f32(1), grad[g, :, 1, h])
-            _copy(grad_value.T, f32(1), grad[g, :, 2, h])
+                _product(weights, 1, width, wanted, here, grad_value, across, grad_value, n)
+                _product(change, 1, width, asked, here, grad_key, across, grad_key, n)
+                _product(change, width, 1, key, n, zero, 0, of_query, here)
+                _put(of_query, factor, g, start, h, here, grad)
+            _put(grad_key, factor, g, 0, heads + h, n, grad)
+            _put(grad_value, f32(1), g, 0, 2 * heads + h, n, grad)

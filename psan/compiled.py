@@ -1,4 +1,4 @@
-"""What PSAN's compiled loops share: options, an exponential, a maximum and random numbers.
+"""What PSAN's compiled loops share: options, an exponential and random numbers.
 
 On a CPU, torch makes a softmax with bias and dropout, or a gate, as a chain of operations that each
 read and write memory. The loops in `psan.attention_kernels`, `psan.gate_kernels` and `psan.dropout`
@@ -52,15 +52,6 @@ def _as_float(context, bits):  # the same 32 bits
     return types.float32(types.int32), generate
 
 
-@intrinsic
-@no_type_check
-def _as_bits(context, value):  # the same 32 bits
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], context.get_value_type(types.int32))
-
-    return types.int32(types.float32), generate
-
-
 @inlined
 @no_type_check
 def exp(x):
@@ -101,20 +92,3 @@ def random(seed, place):
 def row_seed(seed, row):
     """The seed of a row's random numbers."""
     return _hash(u32(u32(row) ^ seed))
-
-
-@inlined
-@no_type_check
-def _ordered(bits):
-    """Bits of a float as an integer of the same order; its own inverse."""
-    return i32(bits ^ ((bits >> i32(31)) & i32(0x7FFFFFFF)))
-
-
-@inlined
-@no_type_check
-def maximum(row, added):
-    """Largest of `row + added`; of integers, because a maximum of floats is not vectorised."""
-    top = i32(-(2**31))
-    for j in range(len(row)):
-        top = max(top, _ordered(_as_bits(row[j] + added[j])))
-    return _as_float(_ordered(top))

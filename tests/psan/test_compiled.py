@@ -1,11 +1,15 @@
 """The numbers that the compiled loops are made of, and a whole model of them."""
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 import torch
 from numba import njit
 
 from psan import PSAN
-from psan.compiled import exp, maximum, random
+from psan.attention_rows import exponentials, maximum
+from psan.compiled import exp, random
 
 
 @njit
@@ -14,21 +18,34 @@ def _exps(x):
 
 
 @njit
+def _vector_exps(x):
+    """In place, without a maximum and nothing dropped."""
+    exponentials(x, 0, len(x), np.float32(0), np.uint32(0), np.uint32(0))
+    return x
+
+
+@njit
+def _dropped(x, seed, drop):
+    return exponentials(x, 0, len(x), np.float32(0), seed, drop)
+
+
+@njit
+def _maximum(row, at):
+    return maximum(row, at, len(row) - at)
+
+
+@njit
 def _randoms(seed, count):
     return np.array([random(seed, j) for j in range(count)])
 
 
-@njit
-def _maximum(row, added):
-    return maximum(row, added)
-
-
-def test_exponential() -> None:
-    x = np.concatenate([-np.geomspace(1e-7, 87, 20_000), [0.0, -200.0, 1e-6]]).astype(np.float32)
+@pytest.mark.parametrize("exps", [_exps, _vector_exps])
+def test_exponential(exps: Callable[[np.ndarray], np.ndarray]) -> None:
+    x = np.concatenate([-np.geomspace(1e-7, 87, 20_005), [0.0, -200.0, 1e-6]]).astype(np.float32)
     exact = np.exp(np.maximum(x, -87).astype(np.float64))
-    units = np.abs(_exps(x) - exact) / np.spacing(exact.astype(np.float32))
+    units = np.abs(exps(x.copy()) - exact) / np.spacing(exact.astype(np.float32))
     assert units.max() <= 2
-    assert np.isnan(_exps(np.array([np.nan], np.float32)))[0]
+    assert np.isnan(exps(np.full(8, np.nan, np.float32))).all()
 
 
 def test_random_numbers_are_even_in_every_bit() -> None:
@@ -38,11 +55,17 @@ def test_random_numbers_are_even_in_every_bit() -> None:
     assert np.abs(bits.mean(0) - 0.5).max() < 0.01
 
 
+def test_vectors_drop_by_the_same_random_numbers() -> None:
+    x, drop = np.zeros(1000, np.float32), np.uint32(2**30)
+    assert _dropped(x, np.uint32(7), drop) == 1000
+    np.testing.assert_array_equal(x == 0, _randoms(np.uint32(7), 1000) < drop)
+
+
 def test_maximum() -> None:
     rng = np.random.default_rng(0)
     for scale in (1e-3, 1.0, 1e6):
-        row, added = (scale * rng.normal(-1, 1, 50)).astype(np.float32), np.zeros(50, np.float32)
-        assert _maximum(row, added) == row.max()
+        row = (scale * rng.normal(-1, 1, 56)).astype(np.float32)
+        assert _maximum(row, 16) == row[16:].max()
 
 
 def test_mixed_precision_trains() -> None:
