@@ -1,0 +1,169 @@
+"""Vector instructions for compiled loops, written in LLVM's own notation.
+
+Numba leaves vector instructions to LLVM's guesses, which reach a third of a core's rate in a matrix
+product, and BLAS is at its best with large matrices only. Here they are written down: on vectors of
+`LANES` numbers, which LLVM fits to the processor at hand, whatever its registers hold.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, no_type_check
+
+from llvmlite import ir
+from numba.core import cgutils
+
+LANES = 8
+"""Numbers of a vector."""
+
+_FLOAT, _WORD, _INDEX = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+_VECTOR, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
+
+_EXP_LEAST = -87.0  # exp of less is no normal float32
+_LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
+_EXP_TERMS = (
+    1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+    5.0000001201e-1,
+)  # fmt: skip
+_ROUNDER = 1.5 * 2**23  # added to a float32, it leaves the nearest integer in the lowest bits
+
+
+@no_type_check
+class Code:
+    """Where an intrinsic puts its instructions: vectors of float32, or of 32-bit words."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Sequence[Any]):
+        self.builder = builder
+        self._context, self._types = context, signature.args
+        self._arguments = arguments
+
+    def pointer(self, k: int) -> Any:
+        """Address of the first entry of the array that is argument `k`."""
+        array = self._context.make_array(self._types[k])
+        return array(self._context, self.builder, self._arguments[k]).data
+
+    def index(self, *terms: Any) -> Any:
+        """Sum of indices: numbers, values, and pairs of those that are multiplied first."""
+        values = [self._term(term) for term in terms]
+        return reduce(self.builder.add, values)
+
+    def _term(self, term: Any) -> Any:
+        if isinstance(term, tuple):
+            return self.builder.mul(*(self._term(factor) for factor in term))
+        return ir.Constant(_INDEX, term) if isinstance(term, int) else term
+
+    def loop(
+        self, count: Any, step: int, carried: Sequence[Any], body: Callable[..., Sequence[Any]]
+    ) -> list[Any]:
+        """`carried = body(at, *carried)` for `at` from 0 to below `count`, which is above 0."""
+        builder, before = self.builder, self.builder.block
+        inside, after = (builder.append_basic_block(name) for name in ("loop", "after"))
+        builder.branch(inside)
+        builder.position_at_end(inside)
+        at = builder.phi(_INDEX)
+        now = [builder.phi(value.type) for value in carried]
+        new = body(at, *now)
+        following = self.index(at, step)
+        for phi, first, later in zip(
+            (at, *now), (ir.Constant(_INDEX, 0), *carried), (following, *new), strict=True
+        ):
+            phi.add_incoming(first, before)
+            phi.add_incoming(later, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, count), inside, after)
+        builder.position_at_end(after)
+        return list(new)
+
+    def either(self, condition: Any, make: Callable[[bool], Sequence[Any]]) -> list[Any]:
+        """What the code `make(True)` gives where a condition holds, and `make(False)` elsewhere."""
+        found = []
+        with self.builder.if_else(condition) as branches:
+            for branch, holds in zip(branches, (True, False), strict=True):
+                with branch:
+                    values = make(holds)
+                    found.append((values, self.builder.block))
+        joined = [self.builder.phi(value.type) for value in found[0][0]]
+        for values, block in found:
+            for phi, value in zip(joined, values, strict=True):
+                phi.add_incoming(value, block)
+        return joined
+
+    def load(self, pointer: Any, at: Any) -> Any:
+        """The `LANES` numbers from entry `at` on."""
+        value = self.builder.load(self._vector_pointer(pointer, at))
+        value.align = 4
+        return value
+
+    def store(self, value: Any, pointer: Any, at: Any) -> None:
+        """Writes a vector to entry `at` and the next ones."""
+        self.builder.store(value, self._vector_pointer(pointer, at)).align = 4
+
+    def _vector_pointer(self, pointer: Any, at: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(pointer, [at]), _VECTOR.as_pointer())
+
+    def entry(self, pointer: Any, at: Any) -> Any:
+        """Entry `at`, in all lanes."""
+        return self.everywhere(self.builder.load(self.builder.gep(pointer, [at])))
+
+    def everywhere(self, value: Any) -> Any:
+        """A number, given as such or as a value, in all lanes."""
+        if isinstance(value, float):
+            return ir.Constant(_VECTOR, [value] * LANES)
+        if isinstance(value, int):
+            return ir.Constant(_WORDS, [value] * LANES)
+        empty = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
+        one = self.builder.insert_element(empty, value, ir.Constant(_WORD, 0))
+        return self.builder.shuffle_vector(one, empty, ir.Constant(_WORDS, [0] * LANES))
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """`a · b + c`, rounded once where the processor can."""
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        function = cgutils.get_or_insert_function(
+            self.builder.module, kind, f"llvm.fmuladd.v{LANES}f32"
+        )
+        return self.builder.call(function, [a, b, c])
+
+    def larger(self, a: Any, b: Any) -> Any:
+        """The larger one in each lane; `b` where either is NaN."""
+        return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
+
+    def across(self, operation: Callable[[Any, Any], Any], value: Any) -> Any:
+        """All lanes of a vector joined, half with half."""
+        half = LANES
+        while half > 1:
+            half //= 2
+            order = [(lane + half) % LANES for lane in range(LANES)]
+            other = self.builder.shuffle_vector(value, value, ir.Constant(_WORDS, order))
+            value = operation(value, other)
+        return self.builder.extract_element(value, ir.Constant(_WORD, 0))
+
+    def exp(self, x: Any) -> Any:
+        """`exp(x)` for `x` up to 80, within 2 units in the last place; NaN stays NaN.
+
+        The polynomial of the Cephes library (Moshier, expf). Below -87 it stays exp(-87) = 1.6e-38.
+        """
+        builder, put = self.builder, self.everywhere
+        x = self.larger(put(_EXP_LEAST), x)
+        shifted = self.multiply_add(x, put(_LOG2_E), put(_ROUNDER))
+        k = builder.fsub(shifted, put(_ROUNDER))
+        r = self.multiply_add(k, put(-_LN2_HIGH), x)
+        r = self.multiply_add(k, put(-_LN2_LOW), r)
+        p = put(_EXP_TERMS[0])
+        for term in _EXP_TERMS[1:]:
+            p = self.multiply_add(p, r, put(term))
+        p = builder.fadd(self.multiply_add(p, builder.fmul(r, r), r), put(1.0))
+        bits = builder.shl(builder.bitcast(shifted, _WORDS), put(23))
+        power = builder.add(bits, put(127 << 23))
+        return builder.fmul(p, builder.bitcast(power, _VECTOR))
+
+    def random(self, seed: Any, at: Any) -> Any:
+        """`psan.compiled.random` of a row's entries from `at` on."""
+        builder, put = self.builder, self.everywhere
+        first = builder.add(put(builder.trunc(at, _WORD)), ir.Constant(_WORDS, list(range(LANES))))
+        h = builder.add(put(seed), builder.mul(first, put(0x9E3779B9)))
+        for shift, factor in ((16, 0x21F0AAAD), (15, 0x735A2D97)):
+            h = builder.mul(builder.xor(h, builder.lshr(h, put(shift))), put(factor))
+        return builder.xor(h, builder.lshr(h, put(15)))
+
+    def kept(self, seed: Any, at: Any, drop: Any, value: Any) -> Any:
+        """`value`, with 0 in the lanes whose random number is below `drop`."""
+        stays = self.builder.icmp_unsigned(">=", self.random(seed, at), self.everywhere(drop))
+        return self.builder.select(stays, value, self.everywhere(0.0))
