@@ -19,10 +19,11 @@ from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 
-# Numba looks at the date of a loop's own file; what is older than this one was made with another.
+# Numba looks at the date of a loop's own file only; loops are made with code of the others too.
+_newest = max(file.stat().st_mtime for file in Path(__file__).parent.glob("*.py"))
 for _index in Path(__file__).parent.glob("__pycache__/*.nbi"):
     with suppress(OSError):
-        if _index.stat().st_mtime < Path(__file__).stat().st_mtime:
+        if _index.stat().st_mtime < _newest:
             _index.unlink()
 
 f32, i32, u32 = np.float32, np.int32, np.uint32

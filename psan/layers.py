@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from psan.attention import biased_attention
-from psan.dropout import dropout
+from psan.dropout import dropout, runs_on_kernels
 from psan.gate import gated
+from psan.temporal import mixed_steps
 
 LOCAL_TAPS = 3
 """Steps that the local convolution sees: the present one and the next two."""
@@ -127,20 +128,32 @@ class BidirectionalTemporalConvolution(nn.Module):
     def forward(self, x: Float[Tensor, "t b n d"]) -> Float[Tensor, "t b n d"]:
         """Adds to `x` what mixing the steps of each sensor's window gives."""
         t, b, n, d = x.shape
-        series = x.reshape(-1, d).t().contiguous().view(d, t, b * n)
         of_global, of_local = self.join.weight.split(d, dim=1)
         constant = self.join.bias
         for branch in (self.future, self.past):
             local_bias = branch.local_out(branch.local_taps.bias)
             constant = constant + of_global @ branch.global_out.bias + of_local @ local_bias
-        mixed = constant[:, None]  # features first, which makes the products half as long
-        for source, join, last in (
-            (self.far(series), of_global, [self.future.global_out, self.past.global_out]),
-            (self.near(series), of_local, [self.future.local_out, self.past.local_out]),
-        ):
-            weight = torch.stack([join @ linear.weight for linear in last], dim=-1)
-            mixed = torch.addmm(mixed, weight.view(d, 2 * d), source.view(2 * d, -1))
-        return (x.reshape(-1, d) + mixed.T).view(t, b, n, d)
+        branches = (self.future, self.past)
+        weight = torch.stack(
+            [of_global @ branch.global_out.weight for branch in branches]
+            + [of_local @ branch.local_out.weight for branch in branches]
+        )
+        if runs_on_kernels(x, weight):
+            mixed = mixed_steps(
+                x.flatten(1, 2),
+                torch.stack([branch.global_taps.weight for branch in branches]),
+                torch.stack([branch.global_taps.bias for branch in branches]),
+                torch.stack([branch.gate.weight for branch in branches]),
+                torch.stack([branch.gate.bias for branch in branches]),
+                torch.stack([branch.local_taps.weight for branch in branches]),
+                weight,
+                constant,
+            )
+            return mixed.view(t, b, n, d)
+        series = x.reshape(-1, d).t().contiguous().view(d, t, b * n)
+        sources = torch.cat([self.far(series), self.near(series)], dim=1)  # [d 4 m]
+        change = torch.einsum("sod,dsm->mo", weight, sources) + constant
+        return x + change.view(t, b, n, d)
 
     def far(self, series: Float[Tensor, "d t p"]) -> Float[Tensor, "d 2 m"]:
         """Gated convolutions over the whole window, ahead and back; `m` is `t × p`."""

@@ -99,6 +99,29 @@ class Code:
     def _vector_pointer(self, pointer: Any, at: Any) -> Any:
         return self.builder.bitcast(self.builder.gep(pointer, [at]), _VECTOR.as_pointer())
 
+    def pairs(self, pointer: Any, at: Any) -> tuple[Any, Any]:
+        """Of the `2 LANES` numbers from entry `at` on, those at even and those at odd places."""
+        halves = [self.load(pointer, self.index(at, k * LANES)) for k in range(2)]
+        even, odd = (
+            self.builder.shuffle_vector(*halves, ir.Constant(_WORDS, list(range(k, 2 * LANES, 2))))
+            for k in range(2)
+        )
+        return even, odd
+
+    def add_pairs(self, even: Any, odd: Any, pointer: Any, at: Any) -> None:
+        """Adds to the numbers that `pairs` gives."""
+        for k in range(2):
+            order = [lane // 2 + LANES * (lane % 2) for lane in range(k * LANES, (k + 1) * LANES)]
+            change = self.builder.shuffle_vector(even, odd, ir.Constant(_WORDS, order))
+            place = self.index(at, k * LANES)
+            self.store(self.builder.fadd(self.load(pointer, place), change), pointer, place)
+
+    def below(self, at: Any, count: Any) -> Any:
+        """Whether `at` and each of the following indices is below `count`."""
+        builder = self.builder
+        left = self.everywhere(builder.trunc(builder.sub(count, at), _WORD))
+        return builder.icmp_signed("<", ir.Constant(_WORDS, list(range(LANES))), left)
+
     def entry(self, pointer: Any, at: Any) -> Any:
         """Entry `at`, in all lanes."""
         return self.everywhere(self.builder.load(self.builder.gep(pointer, [at])))
