@@ -1,7 +1,7 @@
 """What happens to a row of attention scores while it is in a core's nearest cache.
 
 Rows lie in arrays `[rows k]`, `k` a multiple of `psan.vectors.LANES`; `at` is the entry of the whole
-array at which one begins.
+array at which one begins. Scores are for powers of two: the textbook's, times the logarithm of e.
 """
 
 from typing import no_type_check
@@ -35,8 +35,8 @@ def maximum(typing, rows, at, length):
 
 @intrinsic
 @no_type_check
-def exponentials(typing, rows, at, length, highest, seed, drop):
-    """Turns a row of scores into exponentials; returns the sum of all of them.
+def powers(typing, rows, at, length, highest, seed, drop):
+    """Turns a row of scores into `2` to the power of score less `highest`; returns their sum.
 
     After the sum, those go whose random number is below `drop`; with 0 none does, and it is faster.
     """
@@ -49,7 +49,7 @@ def exponentials(typing, rows, at, length, highest, seed, drop):
         def loop(drops):
             def part(j, total):
                 here = code.index(at, j)
-                weight = code.exp(builder.fsub(code.load(row, here), highest))
+                weight = code.power_of_two(builder.fsub(code.load(row, here), highest))
                 kept = code.kept(seed, j, drop, weight) if drops else weight
                 code.store(kept, row, here)
                 return [builder.fadd(total, weight)]
@@ -69,7 +69,7 @@ def back_to_scores(
 ):
     """Turns a row of scores into weights, and their gradient into that of the scores.
 
-    Both are those after dropout. With weight `w = exp(score - shift)` and its gradient `g` after
+    Both are those after dropout. With weight `w = 2` to the power of `score - shift` and its gradient `g` after
     dropout, the scores' is `w (kept g - mean)`, where `kept` is 0 or `keep`.
 
     Args:
@@ -77,10 +77,10 @@ def back_to_scores(
         slopes: gradient of the weights, then of the scores.
         at: begin of the row in both.
         length: of the row.
-        shift: logarithm of the sum of the exponentials.
+        shift: logarithm to base 2 of the sum of all powers of two.
         mean: of the weights' gradient, weighted with them.
         seed: of the random numbers.
-        drop: as for `exponentials`.
+        drop: as for `powers`.
         keep: factor of the weights that are kept.
         shares: to which the scores' gradient is also added, from entry `shares_at` on.
     """
@@ -94,7 +94,7 @@ def back_to_scores(
         def loop(drops):
             def part(j):
                 here, there = code.index(at, j), code.index(shares_at, j)
-                weight = code.exp(builder.fsub(code.load(row, here), shift))
+                weight = code.power_of_two(builder.fsub(code.load(row, here), shift))
                 kept = code.kept(seed, j, drop, keep) if drops else keep
                 change = builder.fsub(builder.fmul(code.load(slope, here), kept), mean)
                 change = builder.fmul(weight, change)

@@ -14,14 +14,15 @@ from numba.extending import intrinsic
 from psan.vectors import LANES, Code
 
 _AT = types.intp
-_LARGEST = 80.0  # exp of more comes near the end of float32, and the gate is 0 to its last place
+_LOG2_E = 1.4426950408889634
+_LARGEST = 126.0  # power of two of which 1 is nothing, and which is a float32
 
 
 @no_type_check
 def _sigmoid(code: Code, z: Any) -> Any:
     builder, one = code.builder, code.everywhere(1.0)
-    least = code.larger(code.everywhere(-_LARGEST), z)
-    return builder.fdiv(one, builder.fadd(one, code.exp(builder.fneg(least))))
+    x = code.smaller(code.everywhere(_LARGEST), builder.fmul(z, code.everywhere(-_LOG2_E)))
+    return builder.fdiv(one, builder.fadd(one, code.power_of_two(x)))
 
 
 @no_type_check

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from psan.attention import biased_attention
 from psan.dropout import dropout, runs_on_kernels
 from psan.gate import gated
+from psan.spatial import related_sensors
 from psan.temporal import mixed_steps
 
 LOCAL_TAPS = 3
@@ -202,6 +203,19 @@ class SpatialAttention(nn.Module):
     ) -> Float[Tensor, "t b n d"]:
         """Mixes the sensors of each step; two residual parts, each normalised at its end."""
         rate = self.dropout if self.training else 0.0
+        t, b, n, d = x.shape
+        if runs_on_kernels(x, similarity, self.query):
+            qkv = torch.cat([self.query, self.key, self.value], dim=1)
+            maps = torch.stack([self.out, self.hidden.weight.T, self.shrink.weight.T])
+            norms = self.norm_attention, self.norm_out
+            vectors = torch.stack(
+                [self.hidden.bias, self.shrink.bias]
+                + [part for norm in norms for part in (norm.weight, norm.bias)]
+            )
+            related = related_sensors(
+                x.flatten(0, 1), similarity, qkv, maps, vectors, self.n_heads, rate
+            )
+            return related.view(t, b, n, d)
         y = self.norm_attention(x + dropout(self.attend(x, similarity), rate))
         z: Tensor = self.norm_out(y + dropout(self.shrink(F.relu(self.hidden(y))), rate))
         return z

@@ -104,3 +104,13 @@ def product(
 def padded(count, multiple):
     """The next multiple of a number."""
     return -(-count // multiple) * multiple
+
+
+@inlined
+@no_type_check
+def spaced(width):
+    """Length of rows that hold whole tiles and one more.
+
+    It is an odd number of cache lines: entries of a column are then in all places of a cache.
+    """
+    return (((width + COLUMNS - 1) // COLUMNS + 1) | 1) * COLUMNS
