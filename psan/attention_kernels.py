@@ -3,15 +3,15 @@
 Some rows of scores stay in a core's cache until the softmax and the next products are done with
 them. Keys are padded to whole tiles; the bias is least there, so that no padded key has a weight.
 Head `h` of `heads` has `e` columns: of `projected` `[rows stride]` from `h e` on those of the
-queries, from `(heads + h) e` on of the keys, from `(2 heads + h) e` on of the values. Tiles read and
-make more columns than a head has; what is more is not used, and rows have room for it.
+queries, from `(heads + h) e` on of the keys, from `(2 heads + h) e` on of the values. Tiles read
+and make more columns than a head has; what is more is not used, and rows have room for it.
 """
 
 from typing import no_type_check
 
 import numpy as np
 
-from psan.attention_rows import back_to_scores, powers, maximum
+from psan.attention_rows import back_to_scores, maximum, powers
 from psan.compiled import compiled, f32, inlined, row_seed
 from psan.tile import COLUMNS, ROWS, padded, product
 

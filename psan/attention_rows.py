@@ -1,7 +1,7 @@
 """What happens to a row of attention scores while it is in a core's nearest cache.
 
-Rows lie in arrays `[rows k]`, `k` a multiple of `psan.vectors.LANES`; `at` is the entry of the whole
-array at which one begins. Scores are for powers of two: the textbook's, times the logarithm of e.
+Rows lie in arrays `[rows k]`, `k` a multiple of `psan.vectors.LANES`; `at` is the entry of the
+whole array at which one begins. Scores are for powers of two: the textbook's times `log₂ e`.
 """
 
 from typing import no_type_check
@@ -69,10 +69,11 @@ def back_to_scores(
 ):
     """Turns a row of scores into weights, and their gradient into that of the scores.
 
-    Both are those after dropout. With weight `w = 2` to the power of `score - shift` and its gradient `g` after
-    dropout, the scores' is `w (kept g - mean)`, where `kept` is 0 or `keep`.
+    Both are those after dropout. A weight is 2 to the power of `score - shift`; with its gradient
+    `g` after dropout, the scores' is `weight (kept g - mean)`, where `kept` is 0 or `keep`.
 
     Args:
+        typing: Numba's.
         rows: scores, then weights.
         slopes: gradient of the weights, then of the scores.
         at: begin of the row in both.
@@ -82,7 +83,8 @@ def back_to_scores(
         seed: of the random numbers.
         drop: as for `powers`.
         keep: factor of the weights that are kept.
-        shares: to which the scores' gradient is also added, from entry `shares_at` on.
+        shares: to which the scores' gradient is also added.
+        shares_at: begin of the row there.
     """
 
     def generate(context, builder, signature, arguments):

@@ -1,9 +1,9 @@
 """The gates of `psan.gate` in vector code, for matrices in a core's cache.
 
 Of each matrix `[rows width]`, an array or a part of one, `…_at` is the entry of the array at which
-it begins and `…_row` the entries from one row to the next. A call is for the outputs that see `pairs`:
-`2 i` and `2 i + 1` are those of output `begin + i`. All have room for whole vectors of outputs; what
-is written beyond `count` outputs is of no use, and added there is 0.
+it begins and `…_row` the entries from one row to the next. A call is for the outputs that see
+`pairs`: `2 i` and `2 i + 1` are those of output `begin + i`. All have room for whole vectors of
+outputs; what is written beyond `count` outputs is of no use, and what is added there is 0.
 """
 
 from typing import Any, no_type_check

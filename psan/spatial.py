@@ -27,7 +27,7 @@ from psan.tile import COLUMNS, ROWS, padded
 def related_sensors(
     x: Float[Tensor, "g n d"],
     similarity: Float[Tensor, "n n"],
-    qkv: Float[Tensor, "d 3d"],
+    qkv: Float[Tensor, "d 3*d"],
     maps: Float[Tensor, "3 d d"],
     vectors: Float[Tensor, "6 d"],
     heads: int,
@@ -68,7 +68,11 @@ class _Relate(torch.autograd.Function):
         ctx: Any, x: Tensor, similarity: Tensor, qkv: Tensor, maps: Tensor, vectors: Tensor,
         heads: int, drops: list[Drop], keeps: bool,
     ) -> Tensor:  # fmt: skip
-        x, bias, vectors = x.detach().contiguous(), _padded_bias(similarity.detach()), vectors.detach()
+        x, bias, vectors = (
+            x.detach().contiguous(),
+            padded_bias(similarity.detach()),
+            vectors.detach(),
+        )
         g, n, d = x.shape
         out = torch.empty_like(x)
         g = g if keeps else 0
@@ -79,9 +83,7 @@ class _Relate(torch.autograd.Function):
         results = [part.numpy() for part in (out, *kept)]
         in_threads(
             shares(len(x)),
-            lambda _, first, last: spatial_kernels.relate(
-                first, last, *arrays, *numbers, *results
-            ),
+            lambda _, first, last: spatial_kernels.relate(first, last, *arrays, *numbers, *results),
         )
         ctx.save_for_backward(x, bias, qkv, maps, vectors, *kept)
         ctx.numbers = numbers
@@ -122,8 +124,8 @@ def _wide(matrix: Tensor) -> Tensor:
     return F.pad(matrix.detach(), (0, padded(columns, COLUMNS) - columns)).contiguous()
 
 
-def _padded_bias(bias: Tensor) -> Tensor:
-    """A bias for powers of two, with rows and columns for whole tiles, and no weight for keys that are not there.
+def padded_bias(bias: Tensor) -> Tensor:
+    """A bias for powers of two, with whole tiles, and no weight for keys that are not there.
 
     Its rows are an odd number of cache lines long: entries of a column are then in all of a
     cache's places, not in a few.

@@ -10,7 +10,7 @@ import numpy as np
 
 from psan.attention_kernels import attend, attend_backward
 from psan.compiled import compiled, f32, inlined, random, row_seed
-from psan.tile import COLUMNS, ROWS, padded, product, spaced
+from psan.tile import ROWS, padded, product, spaced
 
 OUT, HIDDEN, SHRINK = range(3)
 """Numbers of the linear maps after attention."""
@@ -177,7 +177,11 @@ def relate(
     block, attended = np.zeros((rows, columns), f32), np.zeros((rows, columns), f32)
     y, z = np.zeros((rows, columns), f32), np.zeros((rows, columns), f32)
     asked, zero = np.zeros((rows, spaced(3 * d)), f32), np.zeros(qkv.shape[1], f32)
-    sums, normal, factors = np.empty((heads, n), f32), np.empty((2, n, d), f32), np.empty((2, n), f32)
+    sums, normal, factors = (
+        np.empty((heads, n), f32),
+        np.empty((2, n, d), f32),
+        np.empty((2, n), f32),
+    )
     for g in range(first, last):
         _take(x[g], block)
         _map(block, qkv, zero, 0, n, asked)

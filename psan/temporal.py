@@ -80,7 +80,8 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor, ...]:
-        x, far_taps, far_bias, maps, near_taps, weight = inputs = ctx.saved_tensors
+        inputs = ctx.saved_tensors
+        x, far_taps, _, _, near_taps, weight = inputs
         given, grad_x = given.contiguous(), torch.empty_like(x)
         parts = shares(_blocks(x))
         shapes = [list(part.shape) for part in inputs[1:]]

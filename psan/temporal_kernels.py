@@ -45,12 +45,14 @@ def _convolve(source, source_at, taps, ahead, base, base_row, out, out_at, steps
     """Depthwise convolution: `base` and sums of `taps` and the steps ahead, or those before.
 
     Args:
-        source: the series, from column `source_at` on.
+        source: the series.
+        source_at: its first column.
         taps: that of the step itself first, with `ROWS - 1` rows of zeros before and after.
         ahead: whether step `i` sees step `i + k` with tap `k`; otherwise it sees `i - k`.
         base: a row, with `base_row` 0; or as `out`, and may be it.
         base_row: entries from one row of `base` to the next.
-        out: filled from column `out_at` on, and as many columns as `taps` has.
+        out: filled, as many columns as `taps` has.
+        out_at: the first of them.
         steps: in a window.
     """
     count, width = len(taps) - 2 * (ROWS - 1), taps.shape[1]
