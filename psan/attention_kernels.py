@@ -64,7 +64,7 @@ def attend(projected, bias, heads, e, factor, seed, first_row, drop, keep, out, 
     """
     n, width, stride = log_sum.shape[1], bias.shape[1], projected.shape[1]
     across = padded(e, COLUMNS)
-    keys, zero = np.empty((e, width), f32), np.zeros(across, f32)
+    keys, zero = np.empty((e, width), f32), np.zeros((1, across), f32)
     scores, mixed = np.empty((ROWS, width), f32), np.empty((ROWS, across), f32)
     scale = np.empty(ROWS, f32)
     for h in range(heads):
@@ -119,14 +119,14 @@ def attend_backward(
     across, row = padded(e, COLUMNS), given.shape[1]
     keys, values = np.empty((e, width), f32), np.empty((e, width), f32)
     weights, change = np.empty((BLOCK_ROWS, width), f32), np.empty((BLOCK_ROWS, width), f32)
-    to_key = np.empty((padded(n, ROWS), across), f32)
-    to_value, to_query = np.empty_like(to_key), np.empty((BLOCK_ROWS, across), f32)
+    to_query = np.empty((BLOCK_ROWS, across), f32)
     zero = np.zeros((1, max(across, width)), f32)
     for h in range(heads):
         query, key, value = h * e, (heads + h) * e, (2 * heads + h) * e
         _turn(projected, key, factor * f32(LOG2_E), keys)
         _turn(projected, value, f32(1), values)
-        to_key[:], to_value[:] = 0, 0
+        to_key = np.zeros((padded(n, ROWS), across), f32)
+        to_value = np.zeros((padded(n, ROWS), across), f32)
         for start in range(0, n, BLOCK_ROWS):
             here = min(BLOCK_ROWS, n - start)
             _scores(projected, query, keys, bias, start, weights, here)

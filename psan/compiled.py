@@ -33,7 +33,8 @@ _options: dict[str, Any] = {
     # a division by 0 is infinite; looking out for it would cost a loop its vector instructions
     "error_model": "numpy",
 }
-compiled = njit(nogil=True, cache=True, **_options)
+# none of them is called from C, and wrappers for that take time to compile
+compiled = njit(**_options, **{"nogil": True, "cache": True, "no_cfunc_wrapper": True})
 inlined = njit(inline="always", **_options)
 
 BLOCK = 1024

@@ -22,31 +22,25 @@ EPSILON = 1e-5
 """Added to a variance, as torch does by default."""
 
 
-@inlined
+@compiled
 @no_type_check
-def _take(source, out):
-    """Fills the first rows and columns of `out`."""
-    for i in range(source.shape[0]):
-        for k in range(source.shape[1]):
+def _copy(source, out):
+    """Fills what `out` has in common with `source`."""
+    for i in range(min(len(source), len(out))):
+        for k in range(min(source.shape[1], out.shape[1])):
             out[i, k] = source[i, k]
 
 
 @inlined
 @no_type_check
-def _put(source, out):
-    """The way back."""
-    for i in range(out.shape[0]):
-        for k in range(out.shape[1]):
-            out[i, k] = source[i, k]
+def _map(source, matrix, base, first, row, n, out):
+    """Fills `n` rows of `out` with `source matrix` and rows of `base`.
 
-
-@inlined
-@no_type_check
-def _map(source, matrix, base, base_row, n, out):
-    """Fills `n` rows with `base + source matrix`; `base` is a row, or a matrix as `out`."""
+    From row `first` on, with `row` numbers from one to the next, or all that one with 0.
+    """
     product(
         source, 0, source.shape[1], 1, matrix, 0, matrix.shape[1], matrix.shape[0],
-        base, 0, base_row, out, 0, out.shape[1], n, matrix.shape[1],
+        base, first * base.shape[1], row, out, 0, out.shape[1], n, matrix.shape[1],
     )  # fmt: skip
 
 
@@ -176,41 +170,43 @@ def relate(
     rows, columns = padded(max(n, bias.shape[1]), ROWS), spaced(d)
     block, attended = np.zeros((rows, columns), f32), np.zeros((rows, columns), f32)
     y, z = np.zeros((rows, columns), f32), np.zeros((rows, columns), f32)
-    asked, zero = np.zeros((rows, spaced(3 * d)), f32), np.zeros(qkv.shape[1], f32)
+    asked, zero = np.zeros((rows, spaced(3 * d)), f32), np.zeros((1, qkv.shape[1]), f32)
     sums, normal, factors = (
         np.empty((heads, n), f32),
         np.empty((2, n, d), f32),
         np.empty((2, n), f32),
     )
     for g in range(first, last):
-        _take(x[g], block)
-        _map(block, qkv, zero, 0, n, asked)
+        _copy(x[g], block)
+        _map(block, qkv, zero, 0, 0, n, asked)
         attend(
             asked, bias, heads, d // heads, factor, seeds[0], g * n * heads, drop, keep,
             attended, sums,
         )  # fmt: skip
-        _map(attended, maps[OUT], zero, 0, n, z)
+        _map(attended, maps[OUT], zero, 0, 0, n, z)
         _normalise(
             z, block, vectors[SCALES[0]], vectors[SHIFTS[0]], seeds[1], g * n, drop, keep,
             y, normal[0], factors[0],
         )  # fmt: skip
-        _map(y, maps[HIDDEN], vectors[HIDDEN_BIAS], 0, n, block)
+        _map(y, maps[HIDDEN], vectors, HIDDEN_BIAS, 0, n, block)
         for i in range(n):
             for k in range(d):
                 block[i, k] = max(block[i, k], f32(0))
-        _map(block, maps[SHRINK], vectors[SHRINK_BIAS], 0, n, z)
+        _map(block, maps[SHRINK], vectors, SHRINK_BIAS, 0, n, z)
         if len(log_sum):
-            _put(asked, projected[g])
-            _put(attended, mixed[g])
-            _put(block, hidden[g])
-            log_sum[g] = sums
+            _copy(asked, projected[g])
+            _copy(attended, mixed[g])
+            _copy(block, hidden[g])
+            _copy(sums, log_sum[g])
         _normalise(
             z, y, vectors[SCALES[1]], vectors[SHIFTS[1]], seeds[2], g * n, drop, keep,
             block, normal[1], factors[1],
         )  # fmt: skip
-        _put(block, out[g])
+        _copy(block, out[g])
         if len(log_sum):
-            standard[g], inverse[g] = normal, factors
+            _copy(normal[0], standard[g, 0])
+            _copy(normal[1], standard[g, 1])
+            _copy(factors, inverse[g])
 
 
 @compiled
@@ -253,37 +249,37 @@ def relate_backward(
     block, slope = np.zeros((rows, columns), f32), np.zeros((rows, columns), f32)
     residual, change = np.zeros((rows, columns), f32), np.zeros((rows, columns), f32)
     asked, to_asked = np.zeros((rows, spaced(3 * d)), f32), np.zeros((rows, spaced(3 * d)), f32)
-    zero = np.zeros(columns, f32)
+    zero = np.zeros((1, columns), f32)
     for g in range(first, last):
-        _take(given[g], slope)
+        _copy(given[g], slope)
         _normalise_backward(
             slope, standard[g, 1], inverse[g, 1], vectors[SCALES[1]], seeds[2], g * n, drop, keep,
             residual, change, grad_vectors[SCALES[1]], grad_vectors[SHIFTS[1]],
         )  # fmt: skip
-        _take(hidden[g], block)
+        _copy(hidden[g], block)
         _add_to_matrix(block, change, n, grad_maps[SHRINK])
         _add_rows(change, n, grad_vectors[SHRINK_BIAS])
-        _map(change, maps[SHRINK], zero, 0, n, slope)
+        _map(change, maps[SHRINK], zero, 0, 0, n, slope)
         for i in range(n):
             for k in range(d):
                 slope[i, k] = slope[i, k] if block[i, k] > 0 else f32(0)
             _scaled(standard[g, 0, i], vectors[SCALES[0]], vectors[SHIFTS[0]], block[i, :d])
         _add_to_matrix(block, slope, n, grad_maps[HIDDEN])
         _add_rows(slope, n, grad_vectors[HIDDEN_BIAS])
-        _map(slope, maps[HIDDEN], residual, columns, n, residual)
+        _map(slope, maps[HIDDEN], residual, 0, columns, n, residual)
         _normalise_backward(
             residual, standard[g, 0], inverse[g, 0], vectors[SCALES[0]], seeds[1], g * n, drop,
             keep, slope, change, grad_vectors[SCALES[0]], grad_vectors[SHIFTS[0]],
         )  # fmt: skip
-        _take(mixed[g], block)
+        _copy(mixed[g], block)
         _add_to_matrix(block, change, n, grad_maps[OUT])
-        _map(change, maps[OUT], zero, 0, n, residual)
-        _take(projected[g], asked)
+        _map(change, maps[OUT], zero, 0, 0, n, residual)
+        _copy(projected[g], asked)
         attend_backward(
             asked, bias, heads, d // heads, factor, seeds[0], g * n * heads, drop, keep,
             block, log_sum[g], residual, to_asked, grad_bias,
         )  # fmt: skip
-        _take(x[g], block)
+        _copy(x[g], block)
         _add_to_matrix(block, to_asked, n, grad_qkv)
-        _map(to_asked, qkv, slope, columns, n, slope)
-        _put(slope, grad[g])
+        _map(to_asked, qkv, slope, 0, columns, n, slope)
+        _copy(slope, grad[g])

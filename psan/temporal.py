@@ -59,7 +59,7 @@ def mixed_steps(
         F.pad(maps, (0, wide)),
         near,
         matrix,
-        F.pad(constant, (0, wide)),
+        F.pad(constant, (0, wide))[None],
     )
     return mixed
 
@@ -102,7 +102,7 @@ class _Mix(torch.autograd.Function):
             for grad, taps in ((far, far_taps), (near, near_taps))
         )
         of_far, of_near = of_taps
-        constant = F.pad(given.sum((0, 1)), (0, weight.shape[1] - x.shape[2]))
+        constant = F.pad(given.sum((0, 1)), (0, weight.shape[1] - x.shape[2]))[None]
         return grad_x, of_far, bias, of_maps, of_near, of_weight[: len(weight)], constant
 
 

@@ -41,7 +41,7 @@ def _put(block, start, out):
 
 @compiled
 @no_type_check
-def _convolve(source, source_at, taps, ahead, base, base_row, out, out_at, steps):
+def _convolve(source, source_at, taps, ahead, base, base_at, base_row, out, out_at, steps):
     """Depthwise convolution: `base` and sums of `taps` and the steps ahead, or those before.
 
     Args:
@@ -49,7 +49,8 @@ def _convolve(source, source_at, taps, ahead, base, base_row, out, out_at, steps
         source_at: its first column.
         taps: that of the step itself first, with `ROWS - 1` rows of zeros before and after.
         ahead: whether step `i` sees step `i + k` with tap `k`; otherwise it sees `i - k`.
-        base: a row, with `base_row` 0; or as `out`, and may be it.
+        base: with `base_row` 0 one row, from entry `base_at` on; or as `out`, and may be it.
+        base_at: not looked at in the second case.
         base_row: entries from one row of `base` to the next.
         out: filled, as many columns as `taps` has.
         out_at: the first of them.
@@ -71,7 +72,7 @@ def _convolve(source, source_at, taps, ahead, base, base_row, out, out_at, steps
                     taps, tap * width + j, down, right,
                     source, first * source_row + p * source.shape[1] + source_at + j, source_row,
                     last - first,
-                    base, begin if base_row else j, base_row * BLOCK,
+                    base, begin if base_row else base_at + j, base_row * BLOCK,
                     out, begin, out_row,
                 )  # fmt: skip
 
@@ -101,8 +102,8 @@ def _sources(x, far_taps, near_taps, far_bias, zero, convolved, sources, t):
     width = x.shape[1]
     for k in range(2):
         at = k * width
-        _convolve(x, 0, far_taps[k], k == 0, far_bias[k], 0, convolved, at, t)
-        _convolve(x, 0, near_taps[k], k == 0, zero, 0, sources, 2 * width + at, t)
+        _convolve(x, 0, far_taps[k], k == 0, far_bias, at, 0, convolved, at, t)
+        _convolve(x, 0, near_taps[k], k == 0, zero, 0, 0, sources, 2 * width + at, t)
 
 
 @compiled
@@ -126,7 +127,7 @@ def mix(first, last, x, far_taps, far_bias, maps, near_taps, weight, constant, o
     width = weight.shape[1]
     row = 4 * width + COLUMNS  # its entries of a column are then in all places of the cache
     steps = padded(t, ROWS) + ROWS
-    block, zero = np.zeros((steps * BLOCK, width), f32), np.zeros(width, f32)
+    block, zero = np.zeros((steps * BLOCK, width), f32), np.zeros((1, width), f32)
     convolved = np.zeros((steps * BLOCK, 2 * width), f32)
     sources = np.zeros((steps * BLOCK, row), f32)
     mixed = np.zeros((steps * BLOCK, width), f32)
@@ -179,7 +180,7 @@ def mix_backward(
     width = weight.shape[1]
     row = 4 * width + COLUMNS  # its entries of a column are then in all places of the cache
     steps = padded(t, ROWS) + ROWS
-    block, zero = np.zeros((steps * BLOCK, width), f32), np.zeros(4 * width, f32)
+    block, zero = np.zeros((steps * BLOCK, width), f32), np.zeros((1, 4 * width), f32)
     convolved = np.zeros((steps * BLOCK, 2 * width), f32)
     sources = np.zeros((steps * BLOCK, row), f32)
     slope, to_block = np.zeros_like(block), np.zeros_like(block)
@@ -192,8 +193,11 @@ def mix_backward(
             slope, 0, width, 1, turned, 0, 4 * width, width,
             zero, 0, 0, to_sources, 0, row, t * BLOCK, 4 * width,
         )  # fmt: skip
-        to_block[:] = slope  # the residual
-        to_convolved[: t * BLOCK] = 0
+        for i in range(t * BLOCK):
+            for j in range(width):
+                to_block[i, j] = slope[i, j]  # the residual
+            for j in range(2 * width):
+                to_convolved[i, j] = 0
         for k in range(2):
             at = k * width
             rest = (
@@ -218,8 +222,8 @@ def mix_backward(
         )  # fmt: skip
         for k in range(2):
             far, near = k * width, (2 + k) * width
-            _convolve(to_convolved, far, far_taps[k], k == 1, to_block, width, to_block, 0, t)
-            _convolve(to_sources, near, near_taps[k], k == 1, to_block, width, to_block, 0, t)
+            _convolve(to_convolved, far, far_taps[k], k == 1, to_block, 0, width, to_block, 0, t)
+            _convolve(to_sources, near, near_taps[k], k == 1, to_block, 0, width, to_block, 0, t)
         _add_to_taps(to_convolved, 0, block, 0, grad_far_taps[0], t)
         _add_to_taps(block, 0, to_convolved, width, grad_far_taps[1], t)
         _add_to_taps(to_sources, 2 * width, block, 0, grad_near_taps[0], t)
