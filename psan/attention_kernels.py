@@ -118,7 +118,8 @@ def attend_backward(
     n, width, stride = log_sum.shape[1], bias.shape[1], projected.shape[1]
     across, row = padded(e, COLUMNS), given.shape[1]
     keys, values = np.empty((e, width), f32), np.empty((e, width), f32)
-    weights, change = np.empty((BLOCK_ROWS, width), f32), np.empty((BLOCK_ROWS, width), f32)
+    rows = BLOCK_ROWS + 1  # a tile of columns may look beyond the last one
+    weights, change = np.empty((rows, width), f32), np.empty((rows, width), f32)
     to_query = np.empty((BLOCK_ROWS, across), f32)
     zero = np.zeros((1, max(across, width)), f32)
     for h in range(heads):

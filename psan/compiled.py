@@ -34,7 +34,7 @@ _options: dict[str, Any] = {
     "error_model": "numpy",
 }
 # none of them is called from C, and wrappers for that take time to compile
-compiled = njit(**_options, **{"nogil": True, "cache": True, "no_cfunc_wrapper": True})
+compiled = njit(**(_options | {"nogil": True, "cache": True, "no_cfunc_wrapper": True}))
 inlined = njit(inline="always", **_options)
 
 BLOCK = 1024

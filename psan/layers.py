@@ -49,9 +49,10 @@ class Embedding(nn.Module):
     def _folded(self, features: Float[Tensor, "t b n f"]) -> Float[Tensor, "t b n d"]:
         """The same without dropout: both maps of the readings as one, the position's once."""
         of_readings, of_position = self.mix.weight.chunk(2, dim=1)
-        constant = F.linear(self.position, of_position, of_readings @ self.readings.bias)
+        bias = of_readings @ self.readings.bias + self.mix.bias
+        constant = F.linear(self.position, of_position, bias)
         weight = of_readings @ self.readings.weight
-        return F.linear(features, weight, self.mix.bias) + constant[:, None]
+        return F.linear(features.contiguous(), weight).add_(constant[:, None])
 
 
 class Prototypes(nn.Module):
@@ -217,10 +218,8 @@ class SpatialAttention(nn.Module):
             qkv = torch.cat([self.query, self.key, self.value], dim=1)
             maps = torch.stack([self.out, self.hidden.weight.T, self.shrink.weight.T])
             norms = self.norm_attention, self.norm_out
-            vectors = torch.stack(
-                [self.hidden.bias, self.shrink.bias]
-                + [part for norm in norms for part in (norm.weight, norm.bias)]
-            )
+            of_norms = (part for norm in norms for part in (norm.weight, norm.bias))
+            vectors = torch.stack((self.hidden.bias, self.shrink.bias, *of_norms))
             related = related_sensors(
                 x.flatten(0, 1), similarity, qkv, maps, vectors, self.n_heads, rate
             )

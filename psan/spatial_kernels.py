@@ -9,7 +9,8 @@ from typing import no_type_check
 import numpy as np
 
 from psan.attention_kernels import attend, attend_backward
-from psan.compiled import compiled, f32, inlined, random, row_seed
+from psan.compiled import compiled, f32, inlined
+from psan.norm_kernels import normalise, normalise_backward, scaled
 from psan.tile import ROWS, padded, product, spaced
 
 OUT, HIDDEN, SHRINK = range(3)
@@ -17,9 +18,6 @@ OUT, HIDDEN, SHRINK = range(3)
 
 HIDDEN_BIAS, SHRINK_BIAS, SCALES, SHIFTS = 0, 1, (2, 4), (3, 5)
 """Numbers of the vectors: biases, and scale and shift of both norms."""
-
-EPSILON = 1e-5
-"""Added to a variance, as torch does by default."""
 
 
 @compiled
@@ -53,78 +51,6 @@ def _add_to_matrix(source, change, n, grad):
         source, 0, 1, source.shape[1], change, 0, change.shape[1], n,
         grad, 0, width, grad, 0, width, len(grad), width,
     )  # fmt: skip
-
-
-@compiled
-@no_type_check
-def _kept_row(source, own, drop, keep, out):
-    """Fills `out` with `keep · source`, or 0 where the random number is below `drop`."""
-    if drop > 0:
-        for k in range(len(out)):
-            out[k] = source[k] * keep if random(own, k) >= drop else f32(0)
-    else:
-        for k in range(len(out)):
-            out[k] = source[k]
-
-
-@compiled
-@no_type_check
-def _normalise(
-    change, residual, scale, shift, seed, first_row, drop, keep, out, standard, inverse
-):  # fmt: skip
-    """Fills `out` with `norm(residual + dropout(change))`.
-
-    Also fills `standard` `[n d]` with the same before scale and shift, and `inverse` `[n]` with
-    what each row was multiplied by.
-    """
-    n, d = standard.shape
-    for i in range(n):
-        row, before = standard[i], residual[i, :d]
-        _kept_row(change[i, :d], row_seed(seed, first_row + i), drop, keep, row)
-        mean, square = f32(0), f32(0)
-        for k in range(d):
-            row[k] += before[k]
-            mean += row[k]
-        mean /= f32(d)
-        for k in range(d):
-            row[k] -= mean
-            square += row[k] * row[k]
-        inverse[i] = f32(1) / np.sqrt(square / f32(d) + f32(EPSILON))
-        for k in range(d):
-            row[k] *= inverse[i]
-        _scaled(row, scale, shift, out[i, :d])
-
-
-@inlined
-@no_type_check
-def _scaled(row, scale, shift, out):
-    for k in range(len(row)):
-        out[k] = row[k] * scale[k] + shift[k]
-
-
-@compiled
-@no_type_check
-def _normalise_backward(
-    given, standard, inverse, scale, seed, first_row, drop, keep, to_residual, to_change,
-    grad_scale, grad_shift,
-):  # fmt: skip
-    """Gradients of `_normalise` from that of its output; those of scale and shift are added to."""
-    n, d = standard.shape
-    for i in range(n):
-        slope, row, result = given[i, :d], standard[i], to_residual[i, :d]
-        mean, tilt = f32(0), f32(0)
-        for k in range(d):
-            scaled = slope[k] * scale[k]
-            mean += scaled
-            tilt += scaled * row[k]
-        mean /= f32(d)
-        tilt /= f32(d)
-        for k in range(d):
-            result[k] = inverse[i] * (slope[k] * scale[k] - mean - row[k] * tilt)
-        for k in range(d):
-            grad_scale[k] += slope[k] * row[k]
-            grad_shift[k] += slope[k]
-        _kept_row(result, row_seed(seed, first_row + i), drop, keep, to_change[i, :d])
 
 
 @compiled
@@ -163,7 +89,7 @@ def relate(
         mixed: result of the attention `[g n d]`.
         log_sum: see `attend` `[g heads n]`.
         hidden: of the feed-forward part, after its rectifier `[g n d]`.
-        standard: see `_normalise`, of both norms `[g 2 n d]`.
+        standard: see `normalise`, of both norms `[g 2 n d]`.
         inverse: `[g 2 n]`.
     """
     _, n, d = x.shape
@@ -184,7 +110,7 @@ def relate(
             attended, sums,
         )  # fmt: skip
         _map(attended, maps[OUT], zero, 0, 0, n, z)
-        _normalise(
+        normalise(
             z, block, vectors[SCALES[0]], vectors[SHIFTS[0]], seeds[1], g * n, drop, keep,
             y, normal[0], factors[0],
         )  # fmt: skip
@@ -198,7 +124,7 @@ def relate(
             _copy(attended, mixed[g])
             _copy(block, hidden[g])
             _copy(sums, log_sum[g])
-        _normalise(
+        normalise(
             z, y, vectors[SCALES[1]], vectors[SHIFTS[1]], seeds[2], g * n, drop, keep,
             block, normal[1], factors[1],
         )  # fmt: skip
@@ -252,7 +178,7 @@ def relate_backward(
     zero = np.zeros((1, columns), f32)
     for g in range(first, last):
         _copy(given[g], slope)
-        _normalise_backward(
+        normalise_backward(
             slope, standard[g, 1], inverse[g, 1], vectors[SCALES[1]], seeds[2], g * n, drop, keep,
             residual, change, grad_vectors[SCALES[1]], grad_vectors[SHIFTS[1]],
         )  # fmt: skip
@@ -263,11 +189,11 @@ def relate_backward(
         for i in range(n):
             for k in range(d):
                 slope[i, k] = slope[i, k] if block[i, k] > 0 else f32(0)
-            _scaled(standard[g, 0, i], vectors[SCALES[0]], vectors[SHIFTS[0]], block[i, :d])
+            scaled(standard[g, 0, i], vectors[SCALES[0]], vectors[SHIFTS[0]], block[i, :d])
         _add_to_matrix(block, slope, n, grad_maps[HIDDEN])
         _add_rows(slope, n, grad_vectors[HIDDEN_BIAS])
         _map(slope, maps[HIDDEN], residual, 0, columns, n, residual)
-        _normalise_backward(
+        normalise_backward(
             residual, standard[g, 0], inverse[g, 0], vectors[SCALES[0]], seeds[1], g * n, drop,
             keep, slope, change, grad_vectors[SCALES[0]], grad_vectors[SHIFTS[0]],
         )  # fmt: skip
