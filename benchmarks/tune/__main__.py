@@ -32,21 +32,25 @@ figures/ again, from trials.csv, epochs.csv and study.yaml in results_dir/tuning
 
 All other keys and --config-dir are those of python -m benchmarks.run: dataset=, mask=, mask.rate=,
 trainer.max_epochs=, trainer.batches_per_epoch=, seed=, tracking=none, results_dir=, …
-Exit codes: 0 done, 2 bad input, 3 no trial could be completed.
+Exit codes: 0 done, 2 bad input, 3 no trial could be completed, 130 interrupted.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; exits with 0, with 2 after bad input, or with 3 if no trial was completed."""
+    """Entry point; exits with 0, 2 (bad input), 3 (no trial was completed) or 130 (interrupted)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(arguments):
         sys.stdout.write(USAGE)
         return
     try:
-        sys.exit(report(arguments[1:]) if arguments[:1] == ["report"] else tune(arguments))
+        code = report(arguments[1:]) if arguments[:1] == ["report"] else tune(arguments)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        code = 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the same command goes on from here\n")
+        code = 130
+    sys.exit(code)
 
 
 def tune(arguments: Sequence[str]) -> int:

@@ -117,6 +117,8 @@ def _run(
     try:
         facts = _train(cell, setting_of(cell, series), folder, report)
         ended = Ended(TrialState.COMPLETE, _values(facts, also_minimise), {"status": "done"})
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from stop
     except optuna.TrialPruned:
         facts = report.facts()
         ended = Ended(TrialState.PRUNED, None, {"status": "pruned"})

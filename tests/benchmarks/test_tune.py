@@ -122,11 +122,18 @@ def test_the_report_is_made_from_its_files_alone(study: Path, tmp_path: Path) ->
     assert "**No test window was predicted**" in text
 
 
-def kill_when(folder: Path, arguments: tuple[str, ...], epochs: int) -> None:
-    """Starts a study and kills it, and nobody else, when as many epochs are done in all."""
+def stop_when(
+    folder: Path, arguments: tuple[str, ...], epochs: int, how: signal.Signals = signal.SIGKILL
+) -> tuple[int, str]:
+    """Starts a study and stops it, and nobody else, when as many epochs are done in all.
+
+    Returns:
+        Its exit code and what it said.
+    """
     process = subprocess.Popen(
-        command("tune", *arguments), cwd=folder, env=environment(), stderr=subprocess.DEVNULL
-    )
+        command("tune", *arguments), cwd=folder, env=environment(), stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         lines = [
@@ -136,13 +143,14 @@ def kill_when(folder: Path, arguments: tuple[str, ...], epochs: int) -> None:
         if sum(lines) >= epochs:
             break
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    os.kill(process.pid, how)
+    said = process.communicate()[1]
+    return process.returncode, said
 
 
 def test_a_killed_study_goes_on_and_ends_as_an_undisturbed_one(study: Path, tmp_path: Path) -> None:
     given = (*SMALL, "tracking=none", "pruner=median", "n_trials=18")
-    kill_when(prepare(tmp_path), given, epochs=11)
+    assert stop_when(prepare(tmp_path), given, epochs=11)[0] == -signal.SIGKILL
     done = call(tmp_path, "tune", *given)
     assert done.returncode == 0, done.stderr
     assert "its process died; it is queued again" in done.stderr
@@ -157,9 +165,17 @@ def test_a_killed_study_goes_on_and_ends_as_an_undisturbed_one(study: Path, tmp_
         pd.testing.assert_frame_equal(other[columns], pd.read_csv(path)[columns], obj=str(path))
 
 
+def test_an_interrupted_study_says_how_to_go_on(tmp_path: Path) -> None:
+    given = (*SMALL, "tracking=none", "n_trials=50", "pruner=none")
+    code, said = stop_when(prepare(tmp_path), given, epochs=5, how=signal.SIGINT)
+    assert code == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+
+
 def test_two_workers_share_a_study_and_die_with_it(tmp_path: Path) -> None:
     given = (*SMALL, "tracking=none", "n_workers=2", "n_trials=5", "trainer.max_epochs=8")
-    kill_when(prepare(tmp_path), given, epochs=4)
+    assert stop_when(prepare(tmp_path), given, epochs=4)[0] == -signal.SIGKILL
     time.sleep(2)
     journal = tmp_path / "results/tuning/psan_simulated/journal.log"
     size = journal.stat().st_size
