@@ -5,9 +5,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from benchmarks.fit import Fitted, require_hidden
+from benchmarks.fit import Fitted
 from benchmarks.methods import Setting
 from benchmarks.metrics import Scores, entry_errors
+from benchmarks.training_process import require_hidden
 from benchmarks.windows import windows_covering
 
 

@@ -17,11 +17,12 @@ from jaxtyping import Float
 from benchmarks.batches import OrderedBatches, SeriesWindows, ShuffledBatches
 from benchmarks.budgets import TrainerConfig, WindowedTraining
 from benchmarks.errors import InputError
-from benchmarks.fit import Fitted, prepare, require_hidden
+from benchmarks.fit import Fitted
 from benchmarks.methods import Setting
 from benchmarks.metrics import WindowScorer
 from benchmarks.scaling import Scaler
 from benchmarks.training import NonFiniteLossError
+from benchmarks.training_process import prepare, require_hidden
 
 PRECISIONS = ("auto", "32-true")
 """Values of `trainer.precision` that a windowed method can keep: it works in float32."""

@@ -1,8 +1,9 @@
-"""What PSAN's compiled loops share: options, an exponential, a maximum and random numbers.
+"""What PSAN's compiled loops share: options and random numbers.
 
-On a CPU, torch makes a softmax with bias and dropout, or a gate, as a chain of operations that each
-read and write memory. The loops in `psan.attention_kernels`, `psan.gate_kernels` and `psan.dropout`
-do all of a chain while a number is in a register. Numba compiles them at their first call and keeps
+On a CPU, torch works on a whole batch with one operation after the other, each of which reads and
+writes memory. The loops in `psan.temporal_kernels`, `psan.spatial_kernels` and `psan.dropout` do a
+chain of operations while its numbers are in a core's cache; `psan.tile` multiplies matrices there,
+and `psan.vectors` writes down the instructions. Numba compiles them at their first call and keeps
 the result beside their files, or in the user's cache, for the next process.
 
 Each loop does a part of the work, so that threads can share it (`psan.threads`). Arrays are float32
@@ -16,16 +17,15 @@ from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
-from numba.core import types
-from numba.extending import intrinsic
 
-# Numba looks at the date of a loop's own file; what is older than this one was made with another.
+# Numba looks at the date of a loop's own file only; loops are made with code of the others too.
+_newest = max(file.stat().st_mtime for file in Path(__file__).parent.glob("*.py"))
 for _index in Path(__file__).parent.glob("__pycache__/*.nbi"):
     with suppress(OSError):
-        if _index.stat().st_mtime < Path(__file__).stat().st_mtime:
+        if _index.stat().st_mtime < _newest:
             _index.unlink()
 
-f32, i32, u32 = np.float32, np.int32, np.uint32
+f32, u32 = np.float32, np.uint32
 
 _options: dict[str, Any] = {
     # sums may be taken in any order, as in a matrix product; NaN and infinity keep their meaning
@@ -33,7 +33,8 @@ _options: dict[str, Any] = {
     # a division by 0 is infinite; looking out for it would cost a loop its vector instructions
     "error_model": "numpy",
 }
-compiled = njit(nogil=True, cache=True, **_options)
+# none of them is called from C, and wrappers for that take time to compile
+compiled = njit(**(_options | {"nogil": True, "cache": True, "no_cfunc_wrapper": True}))
 inlined = njit(inline="always", **_options)
 
 BLOCK = 1024
@@ -41,43 +42,6 @@ BLOCK = 1024
 
 RANDOM_VALUES = 2**32
 """Random numbers are integers from 0 to below this."""
-
-
-@intrinsic
-@no_type_check
-def _as_float(context, bits):  # the same 32 bits
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
-
-    return types.float32(types.int32), generate
-
-
-@intrinsic
-@no_type_check
-def _as_bits(context, value):  # the same 32 bits
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], context.get_value_type(types.int32))
-
-    return types.int32(types.float32), generate
-
-
-@inlined
-@no_type_check
-def exp(x):
-    """`exp(x)` for `x` up to 0, or a rounding error more, within 2 units in the last place.
-
-    The polynomial of the Cephes library (Moshier, expf). Below -87 it stays exp(-87) = 1.6e-38.
-    """
-    x = f32(-87.0) if x < f32(-87.0) else x  # NaN stays NaN
-    k = i32(x * f32(1.44269504088896341) - f32(0.5))
-    r = x - f32(k) * f32(0.693359375) + f32(k) * f32(2.12194440e-4)
-    p = f32(1.9875691500e-4)
-    p = p * r + f32(1.3981999507e-3)
-    p = p * r + f32(8.3334519073e-3)
-    p = p * r + f32(4.1665795894e-2)
-    p = p * r + f32(1.6666665459e-1)
-    p = p * r + f32(5.0000001201e-1)
-    return (p * r * r + r + f32(1)) * _as_float(i32((k + i32(127)) << i32(23)))
 
 
 @inlined
@@ -101,20 +65,3 @@ def random(seed, place):
 def row_seed(seed, row):
     """The seed of a row's random numbers."""
     return _hash(u32(u32(row) ^ seed))
-
-
-@inlined
-@no_type_check
-def _ordered(bits):
-    """Bits of a float as an integer of the same order; its own inverse."""
-    return i32(bits ^ ((bits >> i32(31)) & i32(0x7FFFFFFF)))
-
-
-@inlined
-@no_type_check
-def maximum(row, added):
-    """Largest of `row + added`; of integers, because a maximum of floats is not vectorised."""
-    top = i32(-(2**31))
-    for j in range(len(row)):
-        top = max(top, _ordered(_as_bits(row[j] + added[j])))
-    return _as_float(_ordered(top))

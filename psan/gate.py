@@ -1,17 +1,8 @@
 """The gate that joins the global convolution with what went into it."""
 
-from typing import Any
-
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-
-from psan import gate_kernels
-from psan.compiled import BLOCK
-from psan.dropout import runs_on_kernels
-from psan.threads import in_threads, shares
 
 
 def gated(
@@ -41,44 +32,8 @@ def gated(
             f"{(2, 2, d, 2)}, bias {(2, 2, d)}; got {tuple(o.shape)}, {tuple(weight.shape)}, "
             f"{tuple(bias.shape)}"
         )
-    if runs_on_kernels(x, o, weight, bias):
-        result: Tensor = _Gate.apply(x, o, weight, bias)  # type: ignore[no-untyped-call]
-        return result
     both = torch.cat([x[:, None].expand_as(o), o])  # [2d direction m]
     pairs = both.view(len(x), 2, *o.shape[1:])  # [d 2 direction m]
     gates = torch.einsum("kgdi,dikm->gdkm", weight, pairs) + bias.permute(1, 2, 0)[..., None]
     share, candidate = gates.sigmoid().unbind(0)
     return torch.lerp(candidate, o.to(share.dtype), share)  # autocast makes them differ
-
-
-class _Gate(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, o: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        inputs = tuple(part.detach().contiguous() for part in (x, o, weight, bias))
-        ctx.save_for_backward(*inputs)
-        out = torch.empty_like(inputs[1])
-        arguments = [part.numpy() for part in (*inputs, out)]
-        in_threads(
-            shares(_blocks(x)), lambda _, first, last: gate_kernels.gate(first, last, *arguments)
-        )
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        x, o, weight, bias = ctx.saved_tensors
-        grad_x, grad_o = torch.empty_like(x), torch.empty_like(o)
-        sums = np.empty((_blocks(x), *bias.shape, 3), dtype=np.float32)
-        parts = (x, o, weight, bias, grad.contiguous(), grad_x, grad_o)
-        arguments = (*(part.numpy() for part in parts), sums)
-        in_threads(
-            shares(len(sums)),
-            lambda _, first, last: gate_kernels.gate_backward(first, last, *arguments),
-        )
-        of_gates = torch.from_numpy(sums.sum(0))
-        return grad_x, grad_o, of_gates[..., :2], of_gates[..., 2]
-
-
-def _blocks(x: Tensor) -> int:
-    """Blocks of columns; each is one thread's."""
-    return -(-x.shape[1] // BLOCK)

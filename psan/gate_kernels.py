@@ -1,122 +1,150 @@
-"""Compiled loops of `psan.gate`."""
+"""The gates of `psan.gate` in vector code, for matrices in a core's cache.
 
-from typing import no_type_check
+Of each matrix `[rows width]`, an array or a part of one, `…_at` is the entry of the array at which
+it begins and `…_row` the entries from one row to the next. A call is for the outputs that see
+`pairs`: `2 i` and `2 i + 1` are those of output `begin + i`. All have room for whole vectors of
+outputs; what is written beyond `count` outputs is of no use, and what is added there is 0.
+"""
 
-from psan.compiled import BLOCK, compiled, exp, f32, inlined
+from typing import Any, no_type_check
+
+from numba.core import types
+from numba.extending import intrinsic
+
+from psan.vectors import LANES, Code
+
+_AT = types.intp
+_LOG2_E = 1.4426950408889634
+_LARGEST = 126.0  # power of two of which 1 is nothing, and which is a float32
 
 
-@inlined
 @no_type_check
-def _sigmoid(z):
-    small = exp(-abs(z))
-    return (f32(1) if z >= 0 else small) / (f32(1) + small)
+def _sigmoid(code: Code, z: Any) -> Any:
+    builder, one = code.builder, code.everywhere(1.0)
+    x = code.smaller(code.everywhere(_LARGEST), builder.fmul(z, code.everywhere(-_LOG2_E)))
+    return builder.fdiv(one, builder.fadd(one, code.power_of_two(x)))
 
 
-@inlined
 @no_type_check
-def _maps(weight, bias, i):
-    """Two weights and the bias of both gates of output `i`: numbers, which no row can overlap."""
-    share = weight[0, i, 0], weight[0, i, 1], bias[0, i]
-    return *share, weight[1, i, 0], weight[1, i, 1], bias[1, i]
-
-
-@compiled
-@no_type_check
-def _gate_row(y, z, own, maps, out):
+def _gates(code: Code, maps: Any, y: Any, z: Any) -> tuple[Any, Any]:
+    """Share and candidate of outputs that see `y` and `z`."""
     a, b, p, c, e, q = maps
-    for j in range(len(out)):
-        s, v = _sigmoid(a * y[j] + b * z[j] + p), _sigmoid(c * y[j] + e * z[j] + q)
-        out[j] = v + s * (own[j] - v)
+    share, candidate = (
+        _sigmoid(code, code.multiply_add(left, y, code.multiply_add(right, z, constant)))
+        for left, right, constant in ((a, b, p), (c, e, q))
+    )
+    return share, candidate
 
 
-@compiled
 @no_type_check
-def _back_to_inputs(y, z, own, maps, given, to_y, to_z):
-    """Adds the gradients of an output to those of its two inputs; returns its maps'."""
-    a, b, p, c, e, q = maps
-    sa = sb = sp = sc = se = sq = f32(0)
-    for j in range(len(own)):
-        s, v = _sigmoid(a * y[j] + b * z[j] + p), _sigmoid(c * y[j] + e * z[j] + q)
-        to_s = given[j] * (own[j] - v) * s * (f32(1) - s)
-        to_v = given[j] * (f32(1) - s) * v * (f32(1) - v)
-        sa += to_s * y[j]
-        sb += to_s * z[j]
-        sp += to_s
-        sc += to_v * y[j]
-        se += to_v * z[j]
-        sq += to_v
-        to_y[j] += a * to_s + c * to_v
-        to_z[j] += b * to_s + e * to_v
-    return sa, sb, sp, sc, se, sq
+def _blend(code: Code, s: Any, v: Any, own: Any) -> Any:
+    return code.multiply_add(s, code.builder.fsub(own, v), v)
 
 
-@compiled
+@intrinsic
 @no_type_check
-def _back_to_own(y, z, maps, given, to_own):
-    a, b, p, _, _, _ = maps
-    for j in range(len(given)):
-        to_own[j] += given[j] * _sigmoid(a * y[j] + b * z[j] + p)
+def gate(
+    typing, pairs, pairs_at, pairs_row, maps, maps_at, maps_row,
+    own, own_at, own_row, out, out_at, out_row, rows, begin, count,
+):  # fmt: skip
+    """Fills `out` with `s ⊙ own + (1 - s) ⊙ v`; `maps` are weight, weight, bias of `s` and `v`."""
+
+    def generate(context, builder, signature, arguments):
+        code = Code(context, builder, signature, arguments)
+        pairs, maps, own, out = (code.pointer(k) for k in (0, 3, 6, 9))
+        _, pairs_at, pairs_row, _, maps_at, maps_row = arguments[:6]
+        _, own_at, own_row, _, out_at, out_row, rows, begin, count = arguments[6:]
+
+        def outputs(i):
+            at = code.index(begin, i)
+            numbers = [code.load(maps, code.index(maps_at, (maps_row, k), at)) for k in range(6)]
+
+            def row(r):
+                y, z = code.pairs(pairs, code.index(pairs_at, (pairs_row, r), (2, i)))
+                mine = code.load(own, code.index(own_at, (own_row, r), at))
+                result = _blend(code, *_gates(code, numbers, y, z), mine)
+                code.store(result, out, code.index(out_at, (out_row, r), at))
+                return []
+
+            return code.loop(rows, 1, [], row)
+
+        code.loop(count, LANES, [], outputs)
+        return context.get_dummy_value()
+
+    matrix = (_AT, _AT)
+    return types.void(
+        pairs, *matrix, maps, *matrix, own, *matrix, out, *matrix, _AT, _AT, _AT
+    ), generate
 
 
-@compiled
+@intrinsic
 @no_type_check
-def gate(first_block, last_block, x, o, weight, bias, out):
-    """Fills some columns of `out` with `s ⊙ o + (1 - s) ⊙ v`, see `psan.gate`.
+def gate_backward(
+    typing, pairs, pairs_at, pairs_row, maps, maps_at, maps_row,
+    own, own_at, own_row, out, out_at, out_row, given, given_at, given_row,
+    to_pairs, to_pairs_at, to_own, to_own_at, sums, rows, begin, count,
+):  # fmt: skip
+    """Fills `out` as `gate` does, and adds the gradients of inputs and maps.
 
-    Args:
-        first_block: number of the first `BLOCK` columns.
-        last_block: number after the last ones.
-        x: `[d m]`.
-        o: a part for each direction `[d 2 m]`.
-        weight: `[direction gate d 2]`.
-        bias: `[direction gate d]`.
-        out: `[d 2 m]`.
+    Those of `pairs` go to `to_pairs`, with as long rows, of `own` to `to_own`, of the maps to
+    `sums`, which lies like them.
     """
-    d, m = x.shape
-    for block in range(first_block, last_block):
-        here = slice(block * BLOCK, min((block + 1) * BLOCK, m))
-        for i in range(d):
-            pair = 2 * (i % (d // 2))
-            for k in range(2):
-                y = x[pair, here] if i < d // 2 else o[pair, k, here]
-                z = x[pair + 1, here] if i < d // 2 else o[pair + 1, k, here]
-                maps = _maps(weight[k], bias[k], i)
-                _gate_row(y, z, o[i, k, here], maps, out[i, k, here])
 
+    def generate(context, builder, signature, arguments):
+        code = Code(context, builder, signature, arguments)
+        pairs, maps, own, out, given, to_pairs, to_own, sums = (
+            code.pointer(k) for k in (0, 3, 6, 9, 12, 15, 17, 19)
+        )
+        _, pairs_at, pairs_row, _, maps_at, maps_row, _, own_at, own_row = arguments[:9]
+        _, out_at, out_row, _, given_at, given_row = arguments[9:15]
+        _, to_pairs_at, _, to_own_at, _, rows, begin, count = arguments[15:]
+        one, none = code.everywhere(1.0), code.everywhere(0.0)
 
-@compiled
-@no_type_check
-def gate_backward(first_block, last_block, x, o, weight, bias, grad, grad_x, grad_o, sums):
-    """Gradients of `gate`.
+        def add(change, pointer, at):
+            code.store(builder.fadd(code.load(pointer, at), change), pointer, at)
 
-    Args:
-        first_block: as for `gate`.
-        last_block: as for `gate`.
-        x: as for `gate`.
-        o: as for `gate`.
-        weight: as for `gate`.
-        bias: as for `gate`.
-        grad: of the output `[d 2 m]`.
-        grad_x: filled `[d m]`.
-        grad_o: filled `[d 2 m]`.
-        sums: filled with the gradients of each gate's two weights and bias, for each block of
-            columns `[blocks direction gate d 3]`.
-    """
-    d, m = x.shape
-    for block in range(first_block, last_block):
-        here = slice(block * BLOCK, min((block + 1) * BLOCK, m))
-        grad_x[:, here] = 0
-        grad_o[:, :, here] = 0
-        for i in range(d):
-            pair = 2 * (i % (d // 2))
-            for k in range(2):
-                of_x, given = i < d // 2, grad[i, k, here]
-                y = x[pair, here] if of_x else o[pair, k, here]
-                z = x[pair + 1, here] if of_x else o[pair + 1, k, here]
-                to_y = grad_x[pair, here] if of_x else grad_o[pair, k, here]
-                to_z = grad_x[pair + 1, here] if of_x else grad_o[pair + 1, k, here]
-                maps = _maps(weight[k], bias[k], i)
-                found = _back_to_inputs(y, z, o[i, k, here], maps, given, to_y, to_z)
-                sums[block, k, 0, i] = found[:3]
-                sums[block, k, 1, i] = found[3:]
-                _back_to_own(y, z, maps, given, grad_o[i, k, here])
+        def outputs(i):
+            at = code.index(begin, i)
+            places = [code.index(maps_at, (maps_row, k), at) for k in range(6)]
+            numbers = [code.load(maps, place) for place in places]
+            there = code.below(i, count)
+
+            def row(r, *totals):
+                y, z = code.pairs(pairs, code.index(pairs_at, (pairs_row, r), (2, i)))
+                mine = code.load(own, code.index(own_at, (own_row, r), at))
+                s, v = _gates(code, numbers, y, z)
+                code.store(_blend(code, s, v, mine), out, code.index(out_at, (out_row, r), at))
+                slope = code.load(given, code.index(given_at, (given_row, r), at))
+                slope = builder.select(there, slope, none)
+                to_mine = builder.fmul(slope, s)
+                left = builder.fsub(slope, to_mine)  # slope · (1 - s)
+                to_s = builder.fmul(
+                    builder.fmul(to_mine, builder.fsub(one, s)), builder.fsub(mine, v)
+                )
+                to_v = builder.fmul(builder.fmul(left, v), builder.fsub(one, v))
+                add(to_mine, to_own, code.index(to_own_at, (own_row, r), at))
+                a, b, _, c, e, _ = numbers
+                code.add_pairs(
+                    code.multiply_add(a, to_s, builder.fmul(c, to_v)),
+                    code.multiply_add(b, to_s, builder.fmul(e, to_v)),
+                    to_pairs,
+                    code.index(to_pairs_at, (pairs_row, r), (2, i)),
+                )
+                changes = (to_s, y), (to_s, z), (to_s, one), (to_v, y), (to_v, z), (to_v, one)
+                return [
+                    code.multiply_add(*change, total)
+                    for change, total in zip(changes, totals, strict=True)
+                ]
+
+            for total, place in zip(code.loop(rows, 1, [none] * 6, row), places, strict=True):
+                add(total, sums, place)
+            return []
+
+        code.loop(count, LANES, [], outputs)
+        return context.get_dummy_value()
+
+    matrix = (_AT, _AT)
+    return types.void(
+        pairs, *matrix, maps, *matrix, own, *matrix, out, *matrix, given, *matrix,
+        to_pairs, _AT, to_own, _AT, sums, _AT, _AT, _AT,
+    ), generate  # fmt: skip

@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from psan.attention import biased_attention
-from psan.dropout import dropout
+from psan.dropout import dropout, runs_on_kernels
 from psan.gate import gated
+from psan.spatial import related_sensors
+from psan.temporal import mixed_steps
 
 LOCAL_TAPS = 3
 """Steps that the local convolution sees: the present one and the next two."""
@@ -36,11 +38,21 @@ class Embedding(nn.Module):
 
     def forward(self, features: Float[Tensor, "t b n f"]) -> Float[Tensor, "t b n d"]:
         """Embedding of every entry; unobserved readings come in as zeros."""
+        rate = self.dropout if self.training else 0.0
+        if rate == 0:
+            return self._folded(features)
         readings = self.readings(features)
         position = self.position[:, None].expand_as(readings)
-        rate = self.dropout if self.training else 0.0
         mixed: Tensor = self.mix(dropout(torch.cat([readings, position], dim=-1), rate))
         return mixed
+
+    def _folded(self, features: Float[Tensor, "t b n f"]) -> Float[Tensor, "t b n d"]:
+        """The same without dropout: both maps of the readings as one, the position's once."""
+        of_readings, of_position = self.mix.weight.chunk(2, dim=1)
+        bias = of_readings @ self.readings.bias + self.mix.bias
+        constant = F.linear(self.position, of_position, bias)
+        weight = of_readings @ self.readings.weight
+        return F.linear(features.contiguous(), weight).add_(constant[:, None])
 
 
 class Prototypes(nn.Module):
@@ -127,20 +139,32 @@ class BidirectionalTemporalConvolution(nn.Module):
     def forward(self, x: Float[Tensor, "t b n d"]) -> Float[Tensor, "t b n d"]:
         """Adds to `x` what mixing the steps of each sensor's window gives."""
         t, b, n, d = x.shape
-        series = x.reshape(-1, d).t().contiguous().view(d, t, b * n)
         of_global, of_local = self.join.weight.split(d, dim=1)
         constant = self.join.bias
         for branch in (self.future, self.past):
             local_bias = branch.local_out(branch.local_taps.bias)
             constant = constant + of_global @ branch.global_out.bias + of_local @ local_bias
-        mixed = constant[:, None]  # features first, which makes the products half as long
-        for source, join, last in (
-            (self.far(series), of_global, [self.future.global_out, self.past.global_out]),
-            (self.near(series), of_local, [self.future.local_out, self.past.local_out]),
-        ):
-            weight = torch.stack([join @ linear.weight for linear in last], dim=-1)
-            mixed = torch.addmm(mixed, weight.view(d, 2 * d), source.view(2 * d, -1))
-        return (x.reshape(-1, d) + mixed.T).view(t, b, n, d)
+        branches = (self.future, self.past)
+        weight = torch.stack(
+            [of_global @ branch.global_out.weight for branch in branches]
+            + [of_local @ branch.local_out.weight for branch in branches]
+        )
+        if runs_on_kernels(x, weight):
+            mixed = mixed_steps(
+                x.flatten(1, 2),
+                torch.stack([branch.global_taps.weight for branch in branches]),
+                torch.stack([branch.global_taps.bias for branch in branches]),
+                torch.stack([branch.gate.weight for branch in branches]),
+                torch.stack([branch.gate.bias for branch in branches]),
+                torch.stack([branch.local_taps.weight for branch in branches]),
+                weight,
+                constant,
+            )
+            return mixed.view(t, b, n, d)
+        series = x.reshape(-1, d).t().contiguous().view(d, t, b * n)
+        sources = torch.cat([self.far(series), self.near(series)], dim=1)  # [d 4 m]
+        change = torch.einsum("sod,dsm->mo", weight, sources) + constant
+        return x + change.view(t, b, n, d)
 
     def far(self, series: Float[Tensor, "d t p"]) -> Float[Tensor, "d 2 m"]:
         """Gated convolutions over the whole window, ahead and back; `m` is `t × p`."""
@@ -189,6 +213,17 @@ class SpatialAttention(nn.Module):
     ) -> Float[Tensor, "t b n d"]:
         """Mixes the sensors of each step; two residual parts, each normalised at its end."""
         rate = self.dropout if self.training else 0.0
+        t, b, n, d = x.shape
+        if runs_on_kernels(x, similarity, self.query):
+            qkv = torch.cat([self.query, self.key, self.value], dim=1)
+            maps = torch.stack([self.out, self.hidden.weight.T, self.shrink.weight.T])
+            norms = self.norm_attention, self.norm_out
+            of_norms = (part for norm in norms for part in (norm.weight, norm.bias))
+            vectors = torch.stack((self.hidden.bias, self.shrink.bias, *of_norms))
+            related = related_sensors(
+                x.flatten(0, 1), similarity, qkv, maps, vectors, self.n_heads, rate
+            )
+            return related.view(t, b, n, d)
         y = self.norm_attention(x + dropout(self.attend(x, similarity), rate))
         z: Tensor = self.norm_out(y + dropout(self.shrink(F.relu(self.hidden(y))), rate))
         return z

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, types and tests; arguments go to pytest.
+# Lint, types and tests, which two processes share; arguments go to pytest.
 set -euo pipefail
 EXTRAS=dev,pypots,slurm
 source "$(dirname "$0")/setup.sh"
@@ -7,4 +7,4 @@ source "$(dirname "$0")/setup.sh"
 ruff check .
 ruff format --check .
 mypy
-python -m pytest "$@"
+python -m pytest -n 2 --dist loadfile "$@"

@@ -21,12 +21,12 @@ from benchmarks.batches import Batch
 from benchmarks.budgets import TrainingConfig
 from benchmarks.data.series import Series
 from benchmarks.errors import InputError
-from benchmarks.fit import prepare
 from benchmarks.masks import MaskedSeries, point
 from benchmarks.methods import Setting, build
 from benchmarks.paths import conf_dir
 from benchmarks.speed.cases import Case
 from benchmarks.training import make_optimiser, training_loss, whiten
+from benchmarks.training_process import prepare
 from benchmarks.windows import split_windows
 
 LINKS = 7

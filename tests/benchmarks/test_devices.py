@@ -16,9 +16,10 @@ from benchmarks.budgets import TrainerConfig, TrainingConfig, WindowedTraining
 from benchmarks.compose import cell_of, composer
 from benchmarks.devices import require_shares
 from benchmarks.errors import InputError
-from benchmarks.fit import Fitted, fit, prepare
+from benchmarks.fit import Fitted, fit
 from benchmarks.methods import Setting
 from benchmarks.training import NonFiniteLossError, loss_weight, training_loss, whiten
+from benchmarks.training_process import prepare
 from benchmarks.windowed import fit_windowed
 from benchmarks.windows import windows_covering
 from psan import PSAN

@@ -14,10 +14,11 @@ from benchmarks.batches import Loader, OrderedBatches, ShuffledBatches
 from benchmarks.budgets import TrainerConfig, TrainingConfig
 from benchmarks.closed_form import impute
 from benchmarks.errors import InputError
-from benchmarks.fit import Fitted, fit, prepare
+from benchmarks.fit import Fitted, fit
 from benchmarks.masks import MaskedSeries
 from benchmarks.methods import Setting
 from benchmarks.training import NonFiniteLossError, whiten
+from benchmarks.training_process import prepare
 
 TRAINER = TrainerConfig(
     max_epochs=30, batches_per_epoch=2, batch_size=None, validation_stride=1, eval_batch_size=16,
@@ -177,7 +178,7 @@ class Wide(nn.Module):
 
 def wide(folder: Path, fits: int, first: int = 0) -> Fitted:
     torch.manual_seed(3)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     config = TrainingConfig(batch_size=8, learning_rate=0.01, patience=100)
     trainer = dataclasses.replace(TRAINER, eval_batch_size=8)
     return fit(Wide(fits, first), config, small_setting(), trainer, folder, lambda line: None)
@@ -206,3 +207,16 @@ def test_out_of_memory_in_a_later_epoch_goes_on_from_the_last(tmp_path: Path) ->
 def test_a_window_that_does_not_fit_is_out_of_memory(tmp_path: Path) -> None:
     with pytest.raises(torch.OutOfMemoryError, match="no memory for 1 windows"):
         wide(tmp_path / "none", 0)
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
+def test_a_damaged_checkpoint_is_said_and_the_training_begins_anew(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = wide(tmp_path / "whole", 99)
+    path = tmp_path / "whole" / name
+    path.write_bytes(path.read_bytes()[:1000])
+    torch.manual_seed(3)
+    again = wide(tmp_path / "whole", 99)
+    assert "damaged" in caplog.text
+    np.testing.assert_array_equal(again.filled, whole.filled)

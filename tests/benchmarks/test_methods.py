@@ -24,10 +24,11 @@ from benchmarks.batches import Batch
 from benchmarks.budgets import TrainerConfig, TrainingConfig, WindowedTraining
 from benchmarks.closed_form import impute
 from benchmarks.errors import InputError
-from benchmarks.fit import Fitted, fit, prepare
+from benchmarks.fit import Fitted, fit
 from benchmarks.masks import MaskedSeries
 from benchmarks.methods import NEEDS, NeedNotMetError, Setting, build
 from benchmarks.training import training_loss, whiten
+from benchmarks.training_process import prepare
 
 YEAR = r"\b(19|20)\d\d\b"
 

@@ -1,16 +1,20 @@
 """The numbers that the compiled loops are made of, and a whole model of them."""
 
 import numpy as np
+import pytest
 import torch
 from numba import njit
 
 from psan import PSAN
-from psan.compiled import exp, maximum, random
+from psan.attention_rows import maximum, powers
+from psan.compiled import random
+from psan.tile import COLUMNS, ROWS, depthwise, product
 
 
 @njit
-def _exps(x):
-    return np.array([exp(value) for value in x])
+def _powers(x, seed=0, drop=0):
+    """In place, less a maximum of 0."""
+    return powers(x, 0, len(x), np.float32(0), np.uint32(seed), np.uint32(drop))
 
 
 @njit
@@ -19,16 +23,35 @@ def _randoms(seed, count):
 
 
 @njit
-def _maximum(row, added):
-    return maximum(row, added)
+def _maximum(row, at):
+    return maximum(row, at, len(row) - at)
 
 
-def test_exponential() -> None:
-    x = np.concatenate([-np.geomspace(1e-7, 87, 20_000), [0.0, -200.0, 1e-6]]).astype(np.float32)
-    exact = np.exp(np.maximum(x, -87).astype(np.float64))
-    units = np.abs(_exps(x) - exact) / np.spacing(exact.astype(np.float32))
-    assert units.max() <= 2
-    assert np.isnan(_exps(np.array([np.nan], np.float32)))[0]
+@njit
+def _product(a, a_row, a_step, b, base, c):
+    n, width = c.shape
+    product(a, 0, a_row, a_step, b, 0, width, len(b), base, 0, width, c, 0, width, n, width)
+
+
+@njit
+def _depthwise(a, b, base, c):
+    width = b.shape[1]
+    depthwise(
+        a, 0, a.shape[1] * width, width, b, 0, width, len(b), base, 0, width, c, 0, width
+    )  # fmt: skip
+
+
+def test_powers_of_two() -> None:
+    small = -np.geomspace(1e-7, 126, 20_005)
+    x = np.concatenate([small, [0.0, -200.0, 1e-6, 100.3, -np.inf, 0, 0, 0, 0, 0, 0]])
+    found = x.astype(np.float32)
+    exact = np.exp2(np.maximum(found.astype(np.float64), -126))
+    total = _powers(found)
+    assert (np.abs(found - exact) / np.spacing(exact.astype(np.float32))).max() <= 3
+    assert total == pytest.approx(exact.sum(), rel=1e-6)
+    nothing = np.full(16, np.nan, np.float32)
+    assert np.isnan(_powers(nothing))
+    assert np.isnan(nothing).all()
 
 
 def test_random_numbers_are_even_in_every_bit() -> None:
@@ -38,11 +61,44 @@ def test_random_numbers_are_even_in_every_bit() -> None:
     assert np.abs(bits.mean(0) - 0.5).max() < 0.01
 
 
+def test_vectors_drop_by_the_same_random_numbers() -> None:
+    x, seed, drop = np.zeros(1000, np.float32), np.uint32(7), np.uint32(2**30)
+    assert _powers(x, seed, drop) == 1000  # of all, also the dropped ones
+    np.testing.assert_array_equal(x == 0, _randoms(seed, 1000) < drop)
+
+
 def test_maximum() -> None:
     rng = np.random.default_rng(0)
     for scale in (1e-3, 1.0, 1e6):
-        row, added = (scale * rng.normal(-1, 1, 50)).astype(np.float32), np.zeros(50, np.float32)
-        assert _maximum(row, added) == row.max()
+        row = (scale * rng.normal(-1, 1, 56)).astype(np.float32)
+        assert _maximum(row, 16) == row[16:].max()
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["as it is", "transposed"])
+@pytest.mark.parametrize("depth", [1, 37])
+def test_products_of_whole_tiles(turned: bool, depth: int) -> None:
+    rng = np.random.default_rng(0)
+    n, width = 3 * ROWS, 2 * COLUMNS
+    a, b, base = (
+        rng.normal(size=shape).astype(np.float32)
+        for shape in ((n, depth), (depth, width), (n, width))
+    )
+    c = np.full((n, width), np.nan, np.float32)
+    left = np.ascontiguousarray(a.T) if turned else a
+    _product(left, *((1, n) if turned else (depth, 1)), b, base, c)
+    np.testing.assert_allclose(c, base + a @ b, rtol=1e-5, atol=1e-5)
+    _product(left, *((1, n) if turned else (depth, 1)), b, base, base)  # in place
+    np.testing.assert_array_equal(base, c)
+
+
+def test_a_depthwise_tile() -> None:
+    rng = np.random.default_rng(0)
+    a, b, base = (
+        rng.normal(size=(*axes, COLUMNS)).astype(np.float32) for axes in ((ROWS, 5), (5,), (ROWS,))
+    )
+    c = np.empty_like(base)
+    _depthwise(a, b, base, c)
+    np.testing.assert_allclose(c, base + (a * b).sum(1), rtol=1e-5, atol=1e-5)
 
 
 def test_mixed_precision_trains() -> None:

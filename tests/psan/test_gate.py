@@ -1,10 +1,9 @@
-"""The gate's kernel against its formula."""
+"""The gate in plain operations against its formula; `test_temporal.py` has the compiled one."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from psan.compiled import BLOCK
 from psan.gate import gated
 
 
@@ -30,21 +29,10 @@ def formula(x: Tensor, o: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("columns", [1, 7, 3 * BLOCK + 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("threads", [1, 3], ids="{} threads".format)
-def test_values_and_gradients(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, columns: int, threads: int
-) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    ours, plain = arguments(dtype, 6, columns), arguments(dtype, 6, columns)
-    out, expected = gated(*ours), formula(*plain)
-    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
-    given = torch.randn_like(out)
-    (out * given).sum().backward()
-    (expected * given).sum().backward()
-    for got, wanted in zip(ours, plain, strict=True):
-        torch.testing.assert_close(got.grad, wanted.grad, rtol=1e-4, atol=1e-4)
+def test_values(dtype: torch.dtype) -> None:
+    given = arguments(dtype, 6, 7)
+    torch.testing.assert_close(gated(*given), formula(*given), rtol=1e-5, atol=1e-5)
 
 
 def test_large_inputs_saturate() -> None:
