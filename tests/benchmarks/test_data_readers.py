@@ -26,6 +26,7 @@ TEXT = """,773869,767541
 2012-03-01 00:05:00,,67.125
 2012-03-01 00:10:00,62.6667,nan
 """
+PACKED = gzip.compress(TEXT.encode(), mtime=0)
 
 
 def write(folder: Path, text: str, name: str = "values.csv") -> Path:
@@ -55,7 +56,7 @@ def test_csv(tmp_path: Path) -> None:
 def test_csv_variants_give_the_same(tmp_path: Path) -> None:
     plain = read_csv(write(tmp_path, TEXT)).frame
     packed = tmp_path / "values.csv.gz"
-    packed.write_bytes(gzip.compress(TEXT.encode(), mtime=0))
+    packed.write_bytes(PACKED)
     windows = write(tmp_path, "\ufeff" + TEXT.replace("\n", "\r\n"), "windows.csv")
     quoted = write(tmp_path, TEXT.replace("64.375", '"64.375"'), "quoted.csv")
     unended = write(tmp_path, TEXT.rstrip("\n"), "unended.csv")
@@ -94,9 +95,9 @@ def test_broken_csv(tmp_path: Path, old: str, new: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv.gz", gzip.compress(TEXT.encode(), mtime=0)[:-9], "cannot be read"),
+        ("a.csv.gz", PACKED[:-9], "cannot be read"),
         ("a.csv.gz", TEXT.encode(), "cannot be read"),
-        ("a.csv.gz", gzip.compress(TEXT.encode(), mtime=0)[:20] + b"junkjunkjunk", "cannot be read"),
+        ("a.csv.gz", PACKED[:20] + b"junkjunkjunk", "cannot be read"),
         ("a.csv", b"\xff\xfe\x00a", "not UTF-8"),
         ("a.xls", b"", r"must end in one of .csv, .csv.gz, .h5"),
         ("a.h5", b"not hdf", "not a readable HDF5 file"),
