@@ -94,11 +94,7 @@ def train_windowed(
     if trainer.threads is not None:
         torch.set_num_threads(trainer.threads)
     scaler, windows = prepare(setting, training.scaling)
-    split = setting.split
-    train = list(
-        ShuffledBatches(split.train, training.batch_size, trainer.batches_per_epoch, setting.seed)
-    )
-    validation = split.validation[:: trainer.validation_stride]
+    train, validation = _parts(training, setting, trainer)
     started = time.monotonic()
     known = method.fit(
         _inputs(windows, sorted(start for batch in train for start in batch)),
@@ -122,6 +118,17 @@ def train_windowed(
     if "epochs" in known:
         facts["train_steps"] = known["epochs"] * len(train)
     return facts
+
+
+def _parts(
+    training: WindowedTraining, setting: Setting, trainer: TrainerConfig
+) -> tuple[list[list[int]], range]:
+    """First steps of the training windows, in batches, and of the validation windows."""
+    split = setting.split
+    train = ShuffledBatches(
+        split.train, training.batch_size, trainer.batches_per_epoch, setting.seed
+    )
+    return list(train), split.validation[:: trainer.validation_stride]
 
 
 def _require_possible(trainer: TrainerConfig) -> None:

@@ -84,14 +84,7 @@ def parallel(records: Records) -> Drawn | None:
             range(len(keys)), line, color=BEST if is_best else mapped.to_rgba(error),
             linewidth=2.2 if is_best else 0.9, zorder=4 if is_best else 3,
         )  # fmt: skip
-    for place, scale in enumerate(scales):
-        ax.axvline(place, color=style.MUTED, linewidth=0.8, zorder=1)
-        for tick, text in scale.ticks:
-            ax.annotate(
-                text, (place, tick), xytext=(-3, 0), textcoords="offset points", ha="right",
-                va="center", fontsize=6.5, zorder=5,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
-            )  # fmt: skip
+    _upright_axes(ax, scales)
     ax.set_xticks(range(len(keys)), [short(key) for key in keys], rotation=12)
     ax.set(xlim=(-0.6, len(keys) - 0.8), ylim=(-0.05, 1.05))
     ax.yaxis.set_visible(False)
@@ -103,6 +96,17 @@ def parallel(records: Records) -> Drawn | None:
         "study's best. Where dark lines meet on an axis, good trials had that value in common."
     )
     return Drawn("parallel", "All parameters", drawn, about)
+
+
+def _upright_axes(ax: Axes, scales: "Sequence[_Scale]") -> None:
+    for place, scale in enumerate(scales):
+        ax.axvline(place, color=style.MUTED, linewidth=0.8, zorder=1)
+        for tick, text in scale.ticks:
+            ax.annotate(
+                text, (place, tick), xytext=(-3, 0), textcoords="offset points", ha="right",
+                va="center", fontsize=6.5, zorder=5,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
+            )  # fmt: skip
 
 
 class _Scale:

@@ -71,10 +71,8 @@ def parse(arguments: Sequence[str]) -> Options:
         raise InputError("model=NAME is missing; --help says more")
     if "," in values["model"]:
         raise InputError(f"model={values['model']}: a study is about one method")
-    for key, choices in (("pruner", PRUNERS), ("also_minimise", (*SECOND_COLUMN, ""))):
-        if values[key] not in choices:
-            valid = ", ".join(choice for choice in choices if choice)
-            raise InputError(f"{key}={values[key]} is unknown; choose from {valid}")
+    _require_known(values, "pruner", PRUNERS)
+    _require_known(values, "also_minimise", (*SECOND_COLUMN, ""))
     if values["also_minimise"] and own.get("pruner", "none") != "none":
         raise InputError(
             f"pruner={values['pruner']} is not possible with also_minimise="
@@ -162,6 +160,12 @@ def read_preset(name: str, folders: Sequence[Path], may_lack: bool) -> list[str]
         f"study={name} has no file in conf/study, so model=NAME must be given; there are: "
         + (", ".join(known) or "none")
     )
+
+
+def _require_known(values: dict[str, str], key: str, choices: Sequence[str]) -> None:
+    if values[key] not in choices:
+        valid = ", ".join(choice for choice in choices if choice)
+        raise InputError(f"{key}={values[key]} is unknown; choose from {valid}")
 
 
 def _word(value: object) -> str:

@@ -55,7 +55,7 @@ def target_folder(options: Options) -> Path:
     if options.write_to:
         return Path(options.write_to)
     own = config_folders(options.hydra)[0]
-    installed = conf_dir().parent.name == "benchmarks"
+    installed = conf_dir().parent == Path(__file__).parents[1]
     return Path("conf") if own == conf_dir() and installed else own
 
 

@@ -1,6 +1,7 @@
 """Runs the trials of a study until it has all of them, in this process or in several."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from multiprocessing import get_context
@@ -10,6 +11,7 @@ from hydra.errors import HydraException
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.errors import InputError, NeedNotMetError
+from benchmarks.gpus import VISIBLE, visible_gpus
 from benchmarks.identify import identify
 from benchmarks.methods import build
 from benchmarks.process import end_with_parent, log_to_stderr, spawning
@@ -76,8 +78,8 @@ def _in_processes(plan: Plan, fingerprint: str) -> list[int]:
     """Exit codes of the workers, once all have ended."""
     with spawning():
         workers = [
-            get_context("spawn").Process(target=_worker, args=(plan, fingerprint))
-            for _ in range(plan.options.n_workers)
+            get_context("spawn").Process(target=_worker, args=(plan, fingerprint, number))
+            for number in range(plan.options.n_workers)
         ]
         for worker in workers:
             worker.start()
@@ -91,15 +93,28 @@ def _in_processes(plan: Plan, fingerprint: str) -> list[int]:
     return [int(worker.exitcode or 0) for worker in workers]
 
 
-def _worker(plan: Plan, fingerprint: str) -> None:
+def _worker(plan: Plan, fingerprint: str, number: int) -> None:
     """What each process does."""
     end_with_parent()
+    use_own_gpus(number, plan.default.trainer.devices)
     log_to_stderr()
     try:
         work(plan, fingerprint)
     except (InputError, HydraException) as error:
         log.error("error: %s", error)
         sys.exit(BAD_INPUT)
+
+
+def use_own_gpus(number: int, devices: int) -> None:
+    """Gives a worker its part of the visible GPUs, if there are as many as it needs.
+
+    Works until the process first uses a GPU. Where there are fewer GPUs than workers need, several
+    share one.
+    """
+    gpus = visible_gpus()
+    if len(gpus) >= devices:
+        first = number * devices % (len(gpus) // devices * devices)
+        os.environ[VISIBLE] = ",".join(gpus[first : first + devices])
 
 
 def work(plan: Plan, fingerprint: str) -> None:

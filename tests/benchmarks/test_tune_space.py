@@ -19,7 +19,8 @@ TRAINABLE = [
     if not name.startswith("tuned/") and model_config(name)["kind"] in TRAINED
 ]
 
-DATASETS = sorted(path.stem for path in conf_dir().glob("dataset/*.yaml"))
+FAMILIES = ("metr_la", "pems_bay", "pems04", "pems08")
+"""Datasets for which a published configuration may have values of its own, under `paper:`."""
 
 
 def ends(space: Space) -> dict[str, dict[str, Any]]:
@@ -61,12 +62,12 @@ def test_the_ends_of_a_space_can_be_built(name: str, end: str) -> None:
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_the_default_of_every_dataset_can_be_drawn(name: str) -> None:
     space = read_space(name, [conf_dir()])
-    for dataset in DATASETS:
+    for dataset in ("simulated", *(FAMILIES if "paper" in model_config(name) else ())):
         config = composed(f"model={name}", f"dataset={dataset}")
         drawn = space.defaults(config)
         assert drawn is not None, dataset
-        again = composed(f"model={name}", f"dataset={dataset}", *as_overrides(space.values(drawn)))
-        assert again == config
+        for key, value in space.values(drawn).items():
+            assert OmegaConf.select(OmegaConf.create(config), key) == value
 
 
 def test_budgets_are_not_varied() -> None:
