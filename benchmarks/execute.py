@@ -1,6 +1,5 @@
 """Runs one cell, from its configuration to its result row."""
 
-import errno
 import json
 import logging
 import shutil
@@ -25,6 +24,7 @@ from benchmarks.closed_form import impute
 from benchmarks.data.series import Series
 from benchmarks.errors import InputError, NeedNotMetError
 from benchmarks.examples import example_arrays
+from benchmarks.failures import failure_of, is_about_place
 from benchmarks.fit import Fitted, fit
 from benchmarks.identify import NO_DATA, as_text, identify
 from benchmarks.machine import (
@@ -44,12 +44,6 @@ from benchmarks.windowed import fit_windowed
 from benchmarks.windows import Split, split_windows
 
 log = logging.getLogger(__name__)
-
-CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
-"""What torch says, in an error of no special kind, where a CPU has no memory left."""
-
-NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of a file system that takes no more files."""
 
 REPORT_SECONDS = 15
 """Least time between two messages about a training."""
@@ -136,7 +130,7 @@ def _attempt(
     except NeedNotMetError as error:
         return {"status": "skipped", "reason": str(error)}
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in NO_PLACE:
+        if is_about_place(error):
             raise  # no fault of the cell, which is run again when there is place
         if not isinstance(error, (InputError, NonFiniteLossError)):
             log.exception("%s failed", describe(identity))
@@ -210,13 +204,6 @@ def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) 
     else:
         log.error("%s: %s: %s", describe(row), row["status"], row["reason"])
     return row
-
-
-def failure_of(error: Exception) -> dict[str, Any]:
-    """Status and reason of a row whose run ended with `error`."""
-    text = str(error) if isinstance(error, (InputError, NonFiniteLossError)) else repr(error)
-    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or CPU_MEMORY in text
-    return {"status": "out_of_memory" if memory else "failed", "reason": text}
 
 
 def _forget_unavailable(cell: Cell) -> None:

@@ -13,7 +13,7 @@ from benchmarks.errors import InputError
 from benchmarks.execution import Execution
 from benchmarks.process import cores, log_to_stderr
 from benchmarks.rows import GOOD, RUNNING
-from benchmarks.worker import STOPPED, run_watched
+from benchmarks.watch import STOPPED, run_watched
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from benchmarks.progress import BAD, MISSING, REFUSED, State, look, preview, wou
 from benchmarks.rows import RUNNING, assemble, attempts
 from benchmarks.sweeps import MULTIRUN, value_of
 from benchmarks.tracking import close_dead_runs, end_sweep
-from benchmarks.worker import STOPPED
+from benchmarks.watch import STOPPED
 
 log = logging.getLogger(__name__)
 

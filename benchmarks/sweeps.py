@@ -53,11 +53,8 @@ def _chosen(
         InputError: no grid has all of what is given.
     """
     keys = dict.fromkeys(key for grid in grids for key in grid)
-    wanted = {
-        key: values
-        for key in keys
-        if (values := _values(key, value_of(arguments, key))) is not None
-    }
+    given = {key: value_of(arguments, key) for key in keys}
+    wanted = {key: _values(key, text) for key, text in given.items() if text is not None}
     known = {
         key: {str(value) for grid in grids for value in grid.get(key, ())} & set(values)
         for key, values in wanted.items()
@@ -90,10 +87,8 @@ def _axes(grids: Sequence[dict[str, Any]]) -> str:
     return ", or ".join(lines)
 
 
-def _values(key: str, given: str | None) -> list[str] | None:
+def _values(key: str, given: str) -> list[str]:
     """The values that the command line gives for a key, as Hydra reads them."""
-    if given is None:
-        return None
     override = OverridesParser.create().parse_override(f"{key}={given}")
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]

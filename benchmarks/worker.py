@@ -1,25 +1,18 @@
-"""Runs cells in a process beside this one, which is watched, used again, and may die.
-
-Whatever happens to the process, be it killed for want of memory, stuck or crashed, becomes a row of
-the cell that it was at, and the next cell gets a new one.
-"""
+"""A process beside this one that runs cells, one after the other, and may die."""
 
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cell import Cell
 from benchmarks.errors import InputError
-from benchmarks.execution import Execution
-from benchmarks.gpus import VISIBLE, are_given_by_scheduler, lease, visible_gpus
+from benchmarks.gpus import VISIBLE
 from benchmarks.process import end_with_parent, log_to_stderr, spawning
 
 Row = dict[str, Any]
@@ -30,12 +23,7 @@ POLL_SECONDS = 0.5
 START_SECONDS = 600.0
 """Time that a worker may take to import what it needs."""
 
-MOST_RECORDINGS = 3
-"""Attempts to write the row of a cell whose worker died."""
-
 READY = "ready"
-STOPPED = "stopped"
-"""Status of a cell that was not run, or not to its end, because another one failed."""
 
 
 class WorkerDiedError(RuntimeError):
@@ -62,90 +50,6 @@ class DeadlineError(RuntimeError):
 
 class StoppedError(RuntimeError):
     """The launch is to stop."""
-
-
-def run_watched(cell: Cell, execution: Execution, attempts: int, stop_file: Path | None) -> Row:
-    """Runs a cell in a worker process, or in this one with `isolate=false`.
-
-    Args:
-        cell: the cell.
-        execution: how it is watched.
-        attempts: how many there were; if its row tells of more, that row is taken.
-        stop_file: the cell is given up when this file appears.
-
-    Returns:
-        Its row, or one with nothing but a status where no row was written: the cell is another
-        process's ("running"), or the launch was stopped ("stopped").
-
-    Raises:
-        InputError: the results folder cannot be used.
-        OSError: nothing can be written there any more.
-    """
-    if not execution.isolate:
-        from benchmarks.execute import run_cell
-
-        return run_cell(cell, attempts)
-    with _leased(cell, execution.cells_per_gpu) as gpus:
-        started = time.monotonic()
-        try:
-            return _worker(gpus).run((cell, attempts), execution.timeout, stop_file)
-        except StoppedError:
-            return {"status": STOPPED}
-        except DeadlineError:
-            failure: Row = {
-                "status": "timeout",
-                "reason": f"took longer than timeout={execution.timeout:g} seconds; a training "
-                "goes on from its last epoch when it is given more",
-            }
-        except WorkerDiedError as death:
-            status = "out_of_memory" if death.killed else "failed"
-            failure = {"status": status, "reason": str(death)}
-        failure |= {"seconds": round(time.monotonic() - started, 2)}
-        return _recorded((cell, attempts, failure), gpus)
-
-
-def _recorded(request: tuple[Any, ...], gpus: list[str] | None) -> Row:
-    """The row of a cell whose worker could not write it, by a new worker, which may die as well."""
-    for _ in range(MOST_RECORDINGS - 1):
-        with suppress(WorkerDiedError):
-            return _worker(gpus).run(request, None, None)
-    return _worker(gpus).run(request, None, None)
-
-
-@contextmanager
-def _leased(cell: Cell, per_gpu: int) -> Iterator[list[str] | None]:
-    """The GPUs that the cell gets; None where it needs none or there are none to share out."""
-    needs_none = cell.trainer.accelerator == "cpu" or cell.training is None
-    gpus_here = [] if are_given_by_scheduler() else visible_gpus()
-    if needs_none or len(gpus_here) < cell.trainer.devices:  # too few: the training refuses it
-        yield None
-        return
-    before = [] if _current is None else _current.gpus or []
-    with lease(cell.trainer.devices, per_gpu, before) as gpus:
-        yield gpus
-
-
-_current: "Worker | None" = None
-"""The worker of this process."""
-
-
-def _worker(gpus: list[str] | None) -> "Worker":
-    """The living worker that may use just these GPUs, a new one if need be."""
-    global _current
-    if _current is not None and not (_current.is_alive() and _current.may_serve(gpus)):
-        end_worker()
-    if _current is None:
-        _current = Worker(gpus)
-        Finalize(None, end_worker, exitpriority=1)  # else this process would wait for it
-    return _current
-
-
-def end_worker() -> None:
-    """Ends the worker of this process, if there is one."""
-    global _current
-    if _current is not None:
-        _current.end()
-        _current = None
 
 
 class Worker:
