@@ -74,8 +74,8 @@ def _chosen(
             found = True
             yield grid, own
     if wanted and not found:
-        given = " and ".join(f"{key}={','.join(values)}" for key, values in wanted.items())
-        raise InputError(f"no grid of the experiment has {given}; it sweeps over {_axes(grids)}")
+        asked = " and ".join(f"{key}={','.join(values)}" for key, values in wanted.items())
+        raise InputError(f"no grid of the experiment has {asked}; it sweeps over {_axes(grids)}")
 
 
 def _axes(grids: Sequence[dict[str, Any]]) -> str:

@@ -21,7 +21,7 @@ from benchmarks.cell import Cell
 from benchmarks.claims import claimed
 from benchmarks.data.series import Series
 from benchmarks.errors import InputError, NeedNotMetError
-from benchmarks.execute import failure_of
+from benchmarks.failures import failure_of
 from benchmarks.fit import train
 from benchmarks.identify import identify
 from benchmarks.machine import software

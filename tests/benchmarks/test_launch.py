@@ -75,6 +75,19 @@ def test_new_values_are_for_all_grids_that_sweep_the_key(folder: str) -> None:
     ]
 
 
+def test_values_that_no_grid_has_stand_beside_those_that_some_have(folder: str) -> None:
+    """None may vanish in silence: it is run, or refused by Hydra."""
+    launches = expand_experiment(["-m", folder, "experiment=grids", "model=linear,my_own"])
+    assert [launch[3] for launch in launches] == ["model=linear,my_own", "model=my_own"]
+    (launch,) = expand_experiment(["-m", folder, "experiment=grids", "mask.rate=choice(0.25,0.9)"])
+    assert "mask.rate=0.25,0.9" in launch
+
+
+def test_what_no_grid_has_together_is_refused(folder: str) -> None:
+    with pytest.raises(InputError, match=r"mask=block and mask.rate=0.25.*mask=point; mask.rate"):
+        expand_experiment(["-m", folder, "experiment=grids", "mask=block", "mask.rate=0.25"])
+
+
 def test_a_sweep_needs_m_and_an_experiment_a_file(folder: str) -> None:
     with pytest.raises(InputError, match=r"experiment=grids is a sweep.*-m"):
         expand_experiment([folder, "experiment=grids"])

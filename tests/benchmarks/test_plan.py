@@ -9,7 +9,7 @@ from commands import call
 
 from benchmarks.compose import cell_of, composer
 from benchmarks.identify import identify
-from benchmarks.plan import FILE, Plan, kept_plan, make_plan
+from benchmarks.plan import FILE, Plan, keep_plan, kept_plan, make_plan
 from benchmarks.progress import duration, look, report
 from benchmarks.rows import write_row
 from benchmarks.sweeps import cells_of, task_overrides
@@ -58,10 +58,13 @@ def test_a_kept_plan_serves_until_what_it_depends_on_changes(
 ) -> None:
     (tmp_path / "conf/model").mkdir(parents=True)
     sweep = (*SWEEP, "--config-dir=conf", "data_root=data")
-    made = make_plan(sweep)
+    made = kept_plan(sweep)
+    assert not made.folder.exists()  # looking leaves nothing behind
+    keep_plan(made, sweep)
     anew = Plan(Path("made anew"), [])
     monkeypatch.setattr("benchmarks.plan.make_plan", lambda arguments: anew)
     assert kept_plan(sweep) == made
+    assert kept_plan((*sweep[1:], "hydra/launcher=joblib", "timeout=9", "-m")) == made
     assert kept_plan((*sweep, "seed=1")) == anew
     (tmp_path / "data/metr_la").mkdir(parents=True)
     (tmp_path / "data/metr_la/METR-LA.csv").write_text("new")
@@ -80,6 +83,7 @@ def test_thousand_cells_are_looked_at_in_two_seconds(tmp_path: Path) -> None:
     for cell in planned.cells[:-7]:
         row = {**cell.identity, "status": "done", "reason": "", "seconds": 2.0, "finished": "now"}
         write_row(planned.folder, row)
+    keep_plan(planned, ["-m", *arguments])
     started = time.process_time()
     text = report(plan := kept_plan(["-m", *arguments]), look(plan))
     assert time.process_time() - started < 2
@@ -145,4 +149,5 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_the_plan_is_plain_json() -> None:
     plan = make_plan(SWEEP)
+    keep_plan(plan, SWEEP)
     assert len(json.loads((plan.folder / FILE).read_text())["cells"]) == 4

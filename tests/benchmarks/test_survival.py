@@ -43,6 +43,8 @@ class Hang(Method):
 
 class Killed(Method):
     def misbehave(self):
+        if os.path.exists("doomed"):
+            open("doomed", "w").write("3")
         os.kill(os.getpid(), signal.SIGKILL)
 
 class Crash(Method):
@@ -58,6 +60,16 @@ class Once(Method):
         if open(os.environ["CALLS"]).read().count("Once") < 3:
             raise RuntimeError("not yet")
 """
+DOOMED = """
+import os, signal, sys
+if "spawn_main" in " ".join(sys.orig_argv) and os.path.exists("doomed"):
+    left = int(open("doomed").read())
+    if left:
+        open("doomed", "w").write(str(left - 1))
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""Run by each new Python process: kills as many workers as the file says."""
+
 NAMES = ("slow", "hang", "killed", "crash", "wrong", "once")
 COMMON = ("dataset=simulated", "tracking=none", "--config-dir=conf")
 
@@ -210,6 +222,41 @@ def test_the_first_failure_stops_the_launch_if_asked(folder: Path, parallel: boo
     assert time.monotonic() - started < 120  # a hanging cell is given up
     code, _ = sweep(folder, "model=mean,last")
     assert code == 0
+
+
+def test_a_worker_that_dies_again_and_again_stops_no_other_cell(folder: Path) -> None:
+    """The one that is to record how the first one died dies as well."""
+    (folder / "sitecustomize.py").write_text(DOOMED)
+    (folder / "doomed").write_text("0")
+    code, printed = sweep(folder, "model=killed,mean")
+    assert code == 1
+    assert "could not leave a row" in printed
+    assert set(rows(folder).index) == {"mean"}
+
+
+def test_a_skipped_cell_is_run_when_what_it_lacked_is_there(folder: Path) -> None:
+    path = folder / "conf/model/once.yaml"
+    path.write_text(path.read_text()[:-1] + ', "requires": "not_yet"}')
+    assert sweep(folder, "model=once", "retry_failed=3")[0] == 0
+    assert rows(folder)["status"].to_dict() == {"once": "skipped"}
+    (folder / "not_yet.py").touch()
+    assert sweep(folder, "model=once", "retry_failed=3")[0] == 0
+    assert rows(folder)["status"].to_dict() == {"once": "done"}
+
+
+def test_two_launches_try_a_failing_cell_once(folder: Path) -> None:
+    both = [start(folder, "model=slow,wrong", "seed=1,2") for _ in range(2)]
+    printed = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [3, 3], printed
+    assert calls(folder) == {f"{name} {seed}": 1 for name in ("Slow", "Wrong") for seed in (1, 2)}
+
+
+def test_status_serves_itself_from_the_plan_of_a_launch_by_another_launcher(folder: Path) -> None:
+    assert sweep(folder, "hydra/launcher=joblib", "model=mean,last", "timeout=500")[0] == 0
+    plan = folder / "results/default/plan.json"
+    before = plan.stat().st_mtime_ns
+    assert "done              2" in call(folder, "status", "model=mean,last", *COMMON).stdout
+    assert plan.stat().st_mtime_ns == before
 
 
 def test_two_launches_share_the_cells(folder: Path) -> None:
