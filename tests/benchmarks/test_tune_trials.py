@@ -1,4 +1,4 @@
-"""The plan of a study, trials whose process died, here and on another machine, parts of the GPUs."""
+"""The plan of a study, trials whose process died, and the GPUs of workers."""
 
 import json
 import os
