@@ -50,23 +50,22 @@ class Claim:
         if self.host != socket.gethostname():
             return None
         try:
-            started = psutil.Process(self.pid).create_time()
+            process = psutil.Process(self.pid)
+            started, ended = process.create_time(), process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
-        return abs(started - self.process_started) < START_TOLERANCE
+        return not ended and abs(started - self.process_started) < START_TOLERANCE
 
 
 def holder(folder: Path) -> Claim | None:
     """The living process that has claimed the cell in `folder`, if any."""
-    path = _path(folder)
-    try:
-        claim = Claim(**json.loads(path.read_text()))
-        silent = time.time() - path.stat().st_mtime
-    except (FileNotFoundError, ValueError, TypeError):  # none, or no claim that anyone could hold
+    claim = _read(folder)
+    if claim is None:
         return None
     there = claim.process_is_there()
     if there is None:
-        there = silent < STALE_SECONDS
+        with suppress(FileNotFoundError):  # it has just been given up
+            there = time.time() - _path(folder).stat().st_mtime < STALE_SECONDS
     return claim if there else None
 
 
@@ -92,24 +91,25 @@ def claimed(folder: Path) -> Iterator[Claim | None]:
     finally:
         ended.set()
         with FileLock(folder / "claim.lock"):
-            if _is(folder, own):
+            if _read(folder) == own:
                 _path(folder).unlink()
 
 
 def _beat(folder: Path, own: Claim, ended: Event) -> None:
     """Renews the time of the claim's file until the block ends or the claim is another's."""
     while not ended.wait(HEARTBEAT_SECONDS):
-        if not _is(folder, own):
-            return
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # a network file system that fails once may work the next time
+            if _read(folder) not in (None, own):
+                return
             os.utime(_path(folder))
 
 
-def _is(folder: Path, own: Claim) -> bool:
+def _read(folder: Path) -> Claim | None:
+    """The claim that is there, or None where there is none that anyone could hold."""
     try:
-        return Claim(**json.loads(_path(folder).read_text())) == own
+        return Claim(**json.loads(_path(folder).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
-        return False
+        return None
 
 
 def _path(folder: Path) -> Path:

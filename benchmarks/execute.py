@@ -1,6 +1,5 @@
 """Runs one cell, from its configuration to its result row."""
 
-import errno
 import json
 import logging
 import shutil
@@ -25,6 +24,7 @@ from benchmarks.closed_form import impute
 from benchmarks.data.series import Series
 from benchmarks.errors import InputError, NeedNotMetError
 from benchmarks.examples import example_arrays
+from benchmarks.failures import failure_of, is_about_place
 from benchmarks.fit import Fitted, fit
 from benchmarks.identify import NO_DATA, as_text, identify
 from benchmarks.machine import (
@@ -45,26 +45,21 @@ from benchmarks.windows import Split, split_windows
 
 log = logging.getLogger(__name__)
 
-RUNNING = "running"
-"""Status of a cell that another process is at; no row has it."""
-
-CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
-"""What torch says, in an error of no special kind, where a CPU has no memory left."""
-
-NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of a file system that takes no more files."""
-
 REPORT_SECONDS = 15
 """Least time between two messages about a training."""
 
 
-def run_cell(cell: Cell, failure: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def run_cell(
+    cell: Cell, attempts: int | None = None, failure: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Runs a cell unless it is done already or another process is at it, and returns its row.
 
     Whatever goes wrong becomes a row with status `failed` and its reason.
 
     Args:
         cell: the cell.
+        attempts: how many the caller knows of; where the row tells of more, another process has
+            just made one, and its row is returned. None = it does not matter.
         failure: how an attempt ended whose process could not say so itself; it is recorded, and
             nothing is run.
 
@@ -82,10 +77,10 @@ def run_cell(cell: Cell, failure: Mapping[str, Any] | None = None) -> dict[str, 
     with claimed(folder) as other:
         if other is not None:
             log.info("%s: another process is at it", describe(found.identity))
-            return {"status": RUNNING, "key": found.key}
+            return {"status": rows.RUNNING, "key": found.key}
         if found.series is None:
             return _record(cell, found.identity, _unread(cell, found.error))
-        return _run_once(cell, found.series, found.identity, folder, failure)
+        return _run_once(cell, found.series, found.identity, folder, attempts, failure)
 
 
 def _unread(cell: Cell, error: Exception | None) -> dict[str, Any]:
@@ -100,23 +95,27 @@ def _run_once(
     series: Series,
     identity: Mapping[str, Any],
     folder: Path,
+    known: int | None,
     failure: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     before = rows.read_row(cell.experiment, identity["key"])
     if before and before["status"] == "done":
         log.info("%s: done before (%s)", describe(identity), identity["key"])
         return before
+    attempts = rows.attempts(before)
+    if before and known is not None and attempts > known:
+        log.info("%s: another launch has just tried it", describe(identity))
+        return before
     _forget_unavailable(cell)
     write_text_atomically(folder / "config.yaml", yaml.safe_dump(cell.plain(), sort_keys=False))
     started = time.monotonic()
-    attempts = 1 + (int(before.get("attempts") or 1) if before else 0)
     if failure is not None:
-        row = _record(cell, identity, {"attempts": attempts, **failure})
+        row = _record(cell, identity, {"attempts": attempts + 1, **failure})
         end_run(cell.tracking, cell.experiment, row)
         return row
     tracker = Tracker(cell.tracking, cell.name, identity, cell.plain())
     result = _attempt(cell, series, identity, folder, tracker)
-    cost = {"attempts": attempts, "seconds": round(time.monotonic() - started, 2)}
+    cost = {"attempts": attempts + 1, "seconds": round(time.monotonic() - started, 2)}
     row = _record(cell, identity, cost | result)
     tracker.finish(row, folder)
     return row
@@ -131,7 +130,7 @@ def _attempt(
     except NeedNotMetError as error:
         return {"status": "skipped", "reason": str(error)}
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in NO_PLACE:
+        if is_about_place(error):
             raise  # no fault of the cell, which is run again when there is place
         if not isinstance(error, (InputError, NonFiniteLossError)):
             log.exception("%s failed", describe(identity))
@@ -205,13 +204,6 @@ def _record(cell: Cell, identity: Mapping[str, Any], result: Mapping[str, Any]) 
     else:
         log.error("%s: %s: %s", describe(row), row["status"], row["reason"])
     return row
-
-
-def failure_of(error: Exception) -> dict[str, Any]:
-    """Status and reason of a row whose run ended with `error`."""
-    text = str(error) if isinstance(error, (InputError, NonFiniteLossError)) else repr(error)
-    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or CPU_MEMORY in text
-    return {"status": "out_of_memory" if memory else "failed", "reason": text}
 
 
 def _forget_unavailable(cell: Cell) -> None:

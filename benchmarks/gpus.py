@@ -19,6 +19,9 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 DEVICE_FILES = ("nvidia[0-9]*", "kfd", "dxg")
 """What Linux has in `/dev` where there is a GPU that torch may use (NVIDIA, AMD, WSL)."""
 
+SCHEDULERS = ("SLURM_JOB_ID", "RAY_JOB_ID", "PBS_JOBID", "LSB_JOBID")
+"""Environment variables of jobs: SLURM, Ray, PBS, LSF."""
+
 POLL_SECONDS = 0.5
 
 
@@ -36,8 +39,15 @@ def visible_gpus() -> list[str]:
     named = os.environ.get(VISIBLE)
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
-    found = sorted(Path("/dev").glob("nvidia[0-9]*"), key=lambda path: int(path.name[6:]))
-    return [path.name.removeprefix("nvidia") for path in found]
+    return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+
+
+def are_given_by_scheduler() -> bool:
+    """Whether this process is a job whose GPUs are its own already.
+
+    Each job then calls its first GPU 0, whichever it is.
+    """
+    return any(variable in os.environ for variable in SCHEDULERS)
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """From the command line to a plan, through one of Hydra's launchers, to the rows."""
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from uuid import uuid4
 
 import hydra
 from hydra._internal.callbacks import Callbacks
@@ -21,13 +21,13 @@ from benchmarks.errors import InputError
 from benchmarks.job import ERROR, job
 from benchmarks.launchers import is_lost_job, prepare_launcher
 from benchmarks.paths import conf_dir
-from benchmarks.plan import Plan, PlannedCell, make_plan
+from benchmarks.plan import Plan, PlannedCell, keep_plan, make_plan
 from benchmarks.process import log_to_stderr
-from benchmarks.progress import BAD, GOOD, MISSING, REFUSED, RUNNING, State, look, preview
-from benchmarks.rows import assemble
+from benchmarks.progress import BAD, MISSING, REFUSED, State, look, preview, would_run
+from benchmarks.rows import RUNNING, assemble, attempts
 from benchmarks.sweeps import MULTIRUN, value_of
-from benchmarks.tracking import end_sweep
-from benchmarks.worker import STOPPED
+from benchmarks.tracking import close_dead_runs, end_sweep
+from benchmarks.watch import STOPPED
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ def launch(arguments: Sequence[str]) -> int:
     if show:
         sys.stdout.write(preview(plan, look(plan)))
         return SOME_REFUSED if any(cell.refused for cell in plan.cells) else 0
+    keep_plan(plan, arguments)
     errors = 0
     try:
         with composer(arguments) as composing:
@@ -88,6 +89,7 @@ def launch(arguments: Sequence[str]) -> int:
     finally:
         code = _finish(plan)
     if multirun:
+        close_dead_runs(tracking, plan.folder)
         end_sweep(tracking, plan.folder)
     return SOME_REFUSED if errors else code
 
@@ -114,7 +116,7 @@ class _Launch:
         self._wait_for_jobs = wait_for_jobs
         self._tried: set[str] = set()
         self._errors = 0
-        self._stop_file = plan.folder / f".stop-{os.getpid()}"
+        self._stop_file = plan.folder / f".stop-{uuid4().hex}"
         if not multirun:
             with open_dict(self.config):
                 self.config.hydra.launcher = {"_target_": BASIC}
@@ -134,9 +136,11 @@ class _Launch:
             InputError: the launcher's processes die again and again.
         """
         breakdowns, waiting = 0, False
-        before = sum(state.status in GOOD for state in look(self.plan))
-        if before:
-            log.info("%d of %d cells done before", before, len(self.plan.cells))
+        states = look(self.plan)
+        self._before = {state.planned.key: attempts(state.row) for state in states}
+        done = sum(state.status == "done" for state in states)
+        if done:
+            log.info("%d of %d cells done before", done, len(self.plan.cells))
         try:
             while not self._stop_file.exists():
                 states = look(self.plan)
@@ -159,9 +163,11 @@ class _Launch:
         return self._errors
 
     def _is_to_run(self, state: State) -> bool:
-        if state.planned.key in self._tried:
+        """Whether it lacks a row, was skipped, or failed before this launch and is tried again."""
+        key = state.planned.key
+        if key in self._tried or attempts(state.row) > self._before.get(key, 0):
             return False
-        return state.status == MISSING or (state.status in BAD and state.planned.retry_failed > 0)
+        return would_run(state)
 
     def _pass(self, todo: Sequence[PlannedCell]) -> bool:
         """Runs each of these cells, and tells whether the launcher lived to the end."""
@@ -171,6 +177,7 @@ class _Launch:
                 *cell.overrides,
                 f"launch.position={places[cell.key]}/{len(places)}",
                 f"launch.stop_file='{self._stop_file}'",
+                f"launch.attempts={self._before[cell.key]}",
             ]
             for cell in todo
         ]

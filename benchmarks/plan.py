@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.atomic import write_text_atomically
 from benchmarks.data.files import default_data_root
 from benchmarks.errors import InputError
+from benchmarks.execution import Execution
 from benchmarks.gpus import may_have_gpu
 from benchmarks.sweeps import (
     cells_of,
@@ -58,11 +59,9 @@ class Plan:
 def make_plan(arguments: Sequence[str]) -> Plan:
     """Composes every cell of a command line of `benchmarks.run`, reads its data, finds its key.
 
-    The plan is kept in the experiment's folder for `kept_plan`.
-
     Raises:
         HydraException: what Hydra cannot parse or compose.
-        InputError: an unknown experiment or configuration folder.
+        InputError: an unknown experiment or configuration folder, or a name that is no folder's.
     """
     launches = expand_experiment(arguments)
     from benchmarks.compose import composer
@@ -70,22 +69,28 @@ def make_plan(arguments: Sequence[str]) -> Plan:
 
     cells: dict[str, PlannedCell] = {}  # one that two grids have is run once
     with composer(launches[0] if launches else arguments) as composing:
-        folder = Path(composing.sweep.results_dir) / composing.sweep.name
+        name = str(composing.sweep.name)
+        if Path(name).name != name or name.startswith("."):
+            raise InputError(f"name={name} must be a name that a folder can have")
+        folder = Path(composing.sweep.results_dir) / name
         for overrides in (own for launch in launches for own in cells_of(task_overrides(launch))):
             cell = _planned(composing, overrides)
             cells.setdefault(cell.key or " ".join(overrides), cell)
     forget_series()
-    plan = Plan(folder, list(cells.values()))
+    return Plan(folder, list(cells.values()))
+
+
+def keep_plan(plan: Plan, arguments: Sequence[str]) -> None:
+    """Writes the plan of a command line into the experiment's folder, for `kept_plan`."""
     content = {"digest": _digest(arguments), "cells": [asdict(cell) for cell in plan.cells]}
-    with suppress(OSError):  # an aid to `kept_plan`, not a result
-        write_text_atomically(folder / FILE, json.dumps(content))
-    return plan
+    with suppress(OSError):  # it is an aid, not a result
+        write_text_atomically(plan.folder / FILE, json.dumps(content))
 
 
 def kept_plan(arguments: Sequence[str]) -> Plan:
-    """The plan of an earlier call for the same command line, or a new one.
+    """The plan that was kept for the same cells, or a new one, kept if the experiment has a folder.
 
-    An earlier one serves while the configuration files and the files in the data folder have not
+    A kept one serves while the configuration files and the files in the data folder have not
     changed; it takes no composing, which for 1000 cells is a matter of a minute.
 
     Raises:
@@ -96,9 +101,12 @@ def kept_plan(arguments: Sequence[str]) -> Plan:
     try:
         content = json.loads((folder / FILE).read_text())
     except (FileNotFoundError, ValueError):
-        return make_plan(arguments)
-    if content["digest"] != _digest(arguments):
-        return make_plan(arguments)
+        content = {}
+    if content.get("digest") != _digest(arguments):
+        plan = make_plan(arguments)
+        if plan.folder.is_dir():
+            keep_plan(plan, arguments)
+        return plan
     return Plan(folder, [PlannedCell(**cell) for cell in content["cells"]])
 
 
@@ -129,17 +137,32 @@ def _folder(arguments: Sequence[str]) -> Path:
 
 
 def _digest(arguments: Sequence[str]) -> str:
-    """Changes with whatever a plan depends on."""
-    digest = hashlib.sha256(version("psan").encode())
-    digest.update(json.dumps([*arguments, may_have_gpu()]).encode())
-    sources = (Path(__file__).with_name(name) for name in ("cell.py", "plan.py"))
+    """Changes with what a plan depends on: what is asked for, the suite, configuration and data.
+
+    Data that a loader of one's own reads from elsewhere are not noticed; a launch plans anew.
+    """
+    words = sorted(word for word in task_overrides(arguments) if not _is_about_execution(word))
     configured = (path for folder in config_dirs(arguments) for path in folder.rglob("*.yaml"))
-    for path in (*sources, *sorted(configured)):
-        digest.update(str(path).encode() + path.read_bytes())
     data_root = Path(value_of(arguments, "data_root") or default_data_root())
-    digest.update(json.dumps(_stats(sorted(data_root.glob("*/*")))).encode())
-    return digest.hexdigest()[:16]
+    sources = Path(__file__).parent.rglob("*.py")
+    facts = [
+        words, version("psan"), may_have_gpu(),
+        *(_stats(paths) for paths in (sources, configured, data_root.glob("*/*"))),
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _is_about_execution(word: str) -> bool:
+    """Whether an override changes neither a cell nor whether it is run again."""
+    key = word.lstrip("+~").partition("=")[0]
+    return key.startswith("tracking") or key in set(Execution.names()) - {"retry_failed"}
 
 
 def _stats(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    return [(str(path), (found := path.stat()).st_size, found.st_mtime_ns) for path in paths]
+    """Name, size and time of each file that is there."""
+    found = []
+    for path in sorted(paths):
+        with suppress(OSError):  # a link to nothing, or a file that has just been renamed
+            stat = path.stat()
+            found.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return found

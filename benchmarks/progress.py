@@ -11,11 +11,10 @@ from typing import Any
 from benchmarks.cell import describe
 from benchmarks.claims import Claim, holder
 from benchmarks.plan import Plan, PlannedCell
-from benchmarks.rows import STATUSES, cell_folder, read_row
+from benchmarks.rows import GOOD, RUNNING, STATUSES, cell_folder, read_row
 
-GOOD = ("done", "skipped")
 BAD = tuple(status for status in STATUSES if status not in GOOD)
-RUNNING, MISSING, REFUSED = "running", "missing", "refused"
+MISSING, REFUSED = "missing", "refused"
 
 ORDER = (*GOOD, RUNNING, *BAD, REFUSED, MISSING)
 
@@ -103,23 +102,28 @@ def preview(plan: Plan, states: Sequence[State]) -> str:
     return "\n".join([f"{len(states)} cells of {plan.folder}", *lines, "", *_times(states)]) + "\n"
 
 
+def would_run(state: State) -> bool:
+    """Whether a launch runs the cell: it lacks a row, was skipped, or failed and may be retried."""
+    if state.status in BAD:
+        return state.planned.retry_failed > 0
+    return state.status in (MISSING, "skipped")
+
+
 def _intention(state: State) -> str:
-    if state.status in GOOD or state.status == RUNNING or state.status == REFUSED:
-        return state.status
-    if state.status == MISSING:
-        return "would run"
-    return "would run again" if state.planned.retry_failed else f"left as it is: {state.status}"
+    if would_run(state):
+        return "would run" if state.status == MISSING else "would run again"
+    return f"left as it is: {state.status}" if state.status in BAD else state.status
 
 
 def _times(states: Sequence[State]) -> Iterator[str]:
     """Time spent and an estimate of the time left, from cells that are like those to come."""
     spent = sum((state.seconds for state in states), start=0.0)
     yield f"time spent: {duration(spent)}"
-    open_cells = [state for state in states if state.status in (*BAD, RUNNING, MISSING)]
+    open_cells = [state for state in states if would_run(state) or state.status == RUNNING]
     if not open_cells:
         return
     known = [state for state in states if state.status == "done" and state.seconds > 0]
-    estimates = [estimate(state.planned.identity, known) for state in open_cells]
+    estimates = [_left(state, known) for state in open_cells]
     found = [seconds for seconds in estimates if seconds is not None]
     unknown = len(estimates) - len(found)
     workers = max(1, sum(state.status == RUNNING for state in states))
@@ -129,6 +133,14 @@ def _times(states: Sequence[State]) -> Iterator[str]:
     if unknown and found:
         text += f"; without {unknown} of methods that have no finished cell yet"
     yield text
+
+
+def _left(state: State, known: Sequence[State]) -> float | None:
+    """Seconds that a cell may still take."""
+    whole = estimate(state.planned.identity, known)
+    if whole is None or state.claim is None:
+        return whole
+    return max(0.0, whole - (time.time() - state.claim.since))
 
 
 def estimate(identity: Mapping[str, Any], known: Sequence[State]) -> float | None:

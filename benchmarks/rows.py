@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import pandas
 
 STATUSES = ("done", "failed", "skipped", "out_of_memory", "timeout")
+GOOD = ("done", "skipped")
+"""Statuses of cells at which nothing went wrong."""
+
+RUNNING = "running"
+"""Stands for the status of a cell that another process is at; no row has it."""
 
 METRICS = ("mae", "rmse", "mse", "mre", "mape", "mape_left_out")
 
@@ -78,6 +83,11 @@ def read_row(experiment: Path, key: str) -> dict[str, Any] | None:
     if not isinstance(row, dict) or "status" not in row:
         raise InputError(f"{path} is no result row; delete it to run the cell again")
     return row
+
+
+def attempts(row: Mapping[str, Any] | None) -> int:
+    """How often the cell of a row was tried; rows of old have no number."""
+    return 0 if row is None else int(row.get("attempts") or 1)
 
 
 def assemble(experiment: Path) -> "pandas.DataFrame":

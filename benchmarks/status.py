@@ -10,7 +10,7 @@ usage: python -m benchmarks.status experiment=NAME [KEY=VALUE ...]
 
 Shows how far a sweep is: cells that are done, running, failed (with the reasons) and missing, the
 time spent and an estimate of the time left. Takes what `python -m benchmarks.run -m` was given.
-Changes nothing, and can be called while the sweep runs.
+Runs nothing, and can be called while the sweep runs.
 """
 
 

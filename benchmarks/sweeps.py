@@ -48,25 +48,51 @@ def _chosen(
 
     Of what is given for a key, each grid takes the values that it has, and a grid that has none of
     them is left out. Values that no grid has are for all grids that sweep the key.
+
+    Raises:
+        InputError: no grid has all of what is given.
     """
     keys = dict.fromkeys(key for grid in grids for key in grid)
     given = {key: value_of(arguments, key) for key in keys}
-    wanted = {key: value.split(",") for key, value in given.items() if value is not None}
+    wanted = {key: _values(key, text) for key, text in given.items() if text is not None}
     known = {
-        key: any(set(values) & set(map(str, grid.get(key, ()))) for grid in grids)
+        key: {str(value) for grid in grids for value in grid.get(key, ())} & set(values)
         for key, values in wanted.items()
     }
+    found = False
     for grid in grids:
         own = list(arguments)
         for key, values in wanted.items():
-            shared = [value for value in values if value in map(str, grid.get(key, ()))]
-            if key not in grid or (known[key] and not shared):
+            own_values = {str(value) for value in grid.get(key, ())}
+            shared = [value for value in values if value in own_values or value not in known[key]]
+            if key not in grid or not shared:
                 break
             if known[key]:
                 own = [a for a in own if a.partition("=")[0].lstrip("+") != key]
                 own.append(f"{key}={','.join(shared)}")
         else:
+            found = True
             yield grid, own
+    if wanted and not found:
+        given = " and ".join(f"{key}={','.join(values)}" for key, values in wanted.items())
+        raise InputError(f"no grid of the experiment has {given}; it sweeps over {_axes(grids)}")
+
+
+def _axes(grids: Sequence[dict[str, Any]]) -> str:
+    """What grids sweep over, for messages."""
+    lines = (
+        "; ".join(f"{key}={','.join(map(str, values))}" for key, values in grid.items())
+        for grid in grids
+    )
+    return ", or ".join(lines)
+
+
+def _values(key: str, given: str) -> list[str]:
+    """The values that the command line gives for a key, as Hydra reads them."""
+    override = OverridesParser.create().parse_override(f"{key}={given}")
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    return list(override.sweep_string_iterator())
 
 
 def read_experiment(name: str, folders: Sequence[Path]) -> dict[str, Any]:

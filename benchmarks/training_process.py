@@ -137,7 +137,7 @@ def _kept_states(folder: Path) -> Mapping[str, Any] | None:
         return None
     try:
         _, last = [_load(folder / name) for name in (BEST, LAST)]
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, FileNotFoundError, pickle.UnpicklingError) as error:
         log.warning("%s: a checkpoint is damaged, the training begins anew: %s", folder, error)
         for name in (BEST, LAST):
             (folder / name).unlink(missing_ok=True)

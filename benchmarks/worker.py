@@ -1,8 +1,4 @@
-"""Runs cells in a process beside this one, which is watched, used again, and may die.
-
-Whatever happens to the process, be it killed for want of memory, stuck or crashed, becomes a row of
-the cell that it was at, and the next cell gets a new one.
-"""
+"""A process beside this one that runs cells, one after the other, and may die."""
 
 import os
 import signal
@@ -12,14 +8,11 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cell import Cell
 from benchmarks.errors import InputError
-from benchmarks.execution import Execution
-from benchmarks.gpus import VISIBLE, lease, visible_gpus
+from benchmarks.gpus import VISIBLE
 from benchmarks.process import end_with_parent, log_to_stderr, spawning
 
 Row = dict[str, Any]
@@ -27,9 +20,10 @@ Row = dict[str, Any]
 POLL_SECONDS = 0.5
 """Time between two looks at the clock and at the stop file."""
 
+START_SECONDS = 600.0
+"""Time that a worker may take to import what it needs."""
+
 READY = "ready"
-STOPPED = "stopped"
-"""Status of a cell that was not run, or not to its end, because another one failed."""
 
 
 class WorkerDiedError(RuntimeError):
@@ -50,81 +44,12 @@ class WorkerDiedError(RuntimeError):
         super().__init__(f"the process of the cell {how}")
 
 
+class DeadlineError(RuntimeError):
+    """The worker has not answered in time."""
+
+
 class StoppedError(RuntimeError):
     """The launch is to stop."""
-
-
-def run_watched(cell: Cell, execution: Execution, stop_file: Path | None) -> Row:
-    """Runs a cell in a worker process, or in this one with `isolate=false`.
-
-    Args:
-        cell: the cell.
-        execution: how it is watched.
-        stop_file: the cell is given up when this file appears.
-
-    Returns:
-        Its row, or one with nothing but a status where no row was written: the cell is another
-        process's ("running"), or the launch was stopped ("stopped").
-
-    Raises:
-        InputError: the results folder cannot be used.
-        OSError: nothing can be written there any more.
-    """
-    if not execution.isolate:
-        from benchmarks.execute import run_cell
-
-        return run_cell(cell)
-    with _leased(cell, execution.cells_per_gpu) as gpus:
-        started = time.monotonic()
-        try:
-            return _worker(gpus).run(cell, None, execution.timeout, stop_file)
-        except StoppedError:
-            return {"status": STOPPED}
-        except TimeoutError:
-            failure: Row = {
-                "status": "timeout",
-                "reason": f"took longer than timeout={execution.timeout:g} seconds; a training "
-                "goes on from its last epoch when it is given more",
-            }
-        except WorkerDiedError as death:
-            status = "out_of_memory" if death.killed else "failed"
-            failure = {"status": status, "reason": str(death)}
-        failure |= {"seconds": round(time.monotonic() - started, 2)}
-        return _worker(gpus).run(cell, failure, None, None)
-
-
-@contextmanager
-def _leased(cell: Cell, per_gpu: int) -> Iterator[list[str] | None]:
-    """The GPUs that the cell gets; None where it needs none or there are none to share out."""
-    if cell.trainer.accelerator == "cpu" or cell.training is None or not visible_gpus():
-        yield None
-        return
-    before = [] if _current is None else _current.gpus or []
-    with lease(cell.trainer.devices, per_gpu, before) as gpus:
-        yield gpus
-
-
-_current: "Worker | None" = None
-"""The worker of this process."""
-
-
-def _worker(gpus: list[str] | None) -> "Worker":
-    """The living worker that may use just these GPUs, a new one if need be."""
-    global _current
-    if _current is not None and not (_current.is_alive() and _current.may_serve(gpus)):
-        end_worker()
-    if _current is None:
-        _current = Worker(gpus)
-        Finalize(None, end_worker, exitpriority=1)  # else this process would wait for it
-    return _current
-
-
-def end_worker() -> None:
-    """Ends the worker of this process, if there is one."""
-    global _current
-    if _current is not None:
-        _current.end()
-        _current = None
 
 
 class Worker:
@@ -152,23 +77,24 @@ class Worker:
         """Whether it sees what a cell may use; one that needs no GPU cares for none."""
         return gpus is None or gpus == self.gpus
 
-    def run(
-        self, cell: Cell, failure: Row | None, timeout: float | None, stop_file: Path | None
-    ) -> Row:
-        """Runs the cell, or only records how it failed.
+    def run(self, request: tuple[Any, ...], timeout: float | None, stop_file: Path | None) -> Row:
+        """Calls `run_cell`.
+
+        Args:
+            request: its arguments.
+            timeout: seconds that it may take, or None.
+            stop_file: it is given up when this file appears.
 
         Raises:
             WorkerDiedError: the process ended.
-            TimeoutError: it took too long; the process was ended.
+            DeadlineError: it took too long; the process was ended.
             StoppedError: the stop file appeared; the process was ended.
             InputError: the results folder cannot be used.
             OSError: nothing can be written there any more.
         """
         try:
-            if not self._ready:  # importing is no part of the cell's time
-                self._answer(time.monotonic() + 600, stop_file)
-                self._ready = True
-            self._send((cell, failure))
+            self._wait_until_ready(stop_file)
+            self._send(request)
             deadline = None if timeout is None else time.monotonic() + timeout
             answer = self._answer(deadline, stop_file)
         except BaseException:  # an interrupt, too, must leave nobody at work
@@ -178,6 +104,15 @@ class Worker:
             raise answer
         row: Row = answer
         return row
+
+    def _wait_until_ready(self, stop_file: Path | None) -> None:
+        """Waits for the imports, which are no part of the cell's time."""
+        if not self._ready:
+            try:
+                self._answer(time.monotonic() + START_SECONDS, stop_file)
+            except DeadlineError as error:
+                raise RuntimeError(f"no worker within {START_SECONDS:g} seconds") from error
+            self._ready = True
 
     def end(self) -> None:
         """Ends the process, whatever it does; its claim and its GPU are free then."""
@@ -194,7 +129,7 @@ class Worker:
     def _answer(self, deadline: float | None, stop_file: Path | None) -> Any:
         while not wait([self._connection, self._process.sentinel], POLL_SECONDS):
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError
+                raise DeadlineError(f"no answer from the worker {self._process.pid} in time")
             if stop_file is not None and stop_file.exists():
                 raise StoppedError
         try:
@@ -226,7 +161,8 @@ def _visible(gpus: list[str] | None) -> Iterator[None]:
 
 def _serve(connection: Connection) -> None:
     """What the worker's process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that watches this one ends it
+    for number in (signal.SIGINT, signal.SIGTERM):  # the process that watches this one ends it
+        signal.signal(number, signal.SIG_IGN)
     end_with_parent()
     log_to_stderr()
     from benchmarks.execute import run_cell
@@ -234,10 +170,10 @@ def _serve(connection: Connection) -> None:
     connection.send(READY)
     while True:
         try:
-            cell, failure = connection.recv()
+            request = connection.recv()
         except EOFError:
             return
-        connection.send(_outcome(partial(run_cell, cell, failure)))
+        connection.send(_outcome(partial(run_cell, *request)))
 
 
 def _outcome(run: Callable[[], Row]) -> Row | Exception:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.claims import Claim, holder
-from benchmarks.rows import cell_folder
+from benchmarks.rows import GOOD, cell_folder
 from benchmarks.tracking.content import (
     FINISHED_TAG,
     KEY_TAG,
@@ -35,9 +35,6 @@ MOST_METRICS = 500
 
 MOST_RUNS = 1000
 """As many runs are asked for at once."""
-
-ENDED_WELL = ("done", "skipped")
-"""Statuses of rows whose runs end as FINISHED; the others end as FAILED."""
 
 
 def start_run(
@@ -124,7 +121,7 @@ def finish_run(
     finally:
         all_tags = [RunTag(name, value) for name, value in tags.items()]
         patiently(client.log_batch, run_id, _metrics(scores(row), when), tags=all_tags)
-        ended = "FINISHED" if row["status"] in ENDED_WELL else "FAILED"
+        ended = "FINISHED" if row["status"] in GOOD else "FAILED"
         end_run_as(client, run_id, status or ended, when)
 
 

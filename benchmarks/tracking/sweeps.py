@@ -11,7 +11,6 @@ from benchmarks.cell import describe
 from benchmarks.errors import InputError
 from benchmarks.tracking.content import LONGEST_TAG, NOTE_TAG
 from benchmarks.tracking.parents import Parent, open_experiment, open_parent
-from benchmarks.tracking.runs import ENDED_WELL
 from benchmarks.tracking.store import check, connect, patiently, tolerated
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def summary(name: str, found: Sequence[Mapping[str, Any]]) -> str:
     for title, column in (("Methods", "model"), ("Datasets", "dataset"), ("Patterns", "pattern")):
         lines.append(f"* {title}: {', '.join(sorted({row[column] for row in found}))}")
     lines += ["", f"Tables and figures: `python -m benchmarks.report experiment={name}`"]
-    problems = [row for row in found if row["status"] not in ENDED_WELL]
+    problems = [row for row in found if row["status"] not in rows.GOOD]
     if problems:
         lines += ["", "Failed:", ""]
         lines += [f"* {describe(row)}: {row['status']}: {row['reason']}" for row in problems]

@@ -42,6 +42,9 @@ def test_the_claim_of_a_dead_process_is_nobodys_at_once(tmp_path: Path) -> None:
     put(tmp_path, replace(Claim.own(), pid=sleeper.pid, process_started=started))
     assert holder(tmp_path) is not None
     sleeper.kill()
+    while psutil.Process(sleeper.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert holder(tmp_path) is None  # nobody has taken note of its end, but ended it has
     sleeper.wait()
     assert holder(tmp_path) is None
     put(tmp_path, replace(Claim.own(), process_started=Claim.own().process_started - 60))
