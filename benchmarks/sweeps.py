@@ -119,7 +119,7 @@ def value_of(arguments: Sequence[str], key: str) -> str | None:
 def config_dirs(arguments: Sequence[str]) -> list[Path]:
     """The user's `--config-dir`, if any, and the suite's."""
     own = []
-    for flag, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, _, value = flag.partition("=")
         if name in ("--config-dir", "-cd"):
             own.append(Path(value or following))

@@ -101,7 +101,7 @@ def make_plan(options: Options) -> Plan:
 
 def composing(options: Options) -> Any:
     """What composes the cells of a study; a context."""
-    return composer(list(options.hydra))
+    return composer([*options.hydra, f"model={options.model}"])
 
 
 def _cell(composed: Composer, words: Sequence[str]) -> Cell:

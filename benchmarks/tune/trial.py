@@ -21,7 +21,7 @@ from benchmarks.cell import Cell
 from benchmarks.claims import claimed
 from benchmarks.data.series import Series
 from benchmarks.errors import InputError, NeedNotMetError
-from benchmarks.failures import failure_of
+from benchmarks.failures import failure_of, is_about_place
 from benchmarks.fit import train
 from benchmarks.identify import identify
 from benchmarks.machine import software
@@ -84,6 +84,9 @@ def run_trial(trial: Trial, cell: Cell, also_minimise: str) -> Ended:
         trial: is told of each epoch, and gives the training up where the pruner says so.
         cell: the cell with the trial's parameters.
         also_minimise: the second objective, or "".
+
+    Raises:
+        InputError: data that cannot be read, or a disk that takes no more files.
     """
     found = identify(cell)
     if found.series is None:
@@ -123,12 +126,9 @@ def _run(
         facts = report.facts()
         ended = Ended(TrialState.PRUNED, None, {"status": "pruned"})
     except Exception as error:
-        expected = isinstance(error, (InputError, NeedNotMetError, NonFiniteLossError))
-        facts, row = report.facts(), failure_of(error)
-        if not expected and row["status"] == "failed":
-            log.error("trial %d failed", trial.number, exc_info=error)
-        again = not expected and row["status"] == "failed"
-        ended = Ended(TrialState.FAIL, None, row, again)
+        if is_about_place(error):
+            raise InputError(f"{folder} cannot be written: {error}") from error
+        facts, ended = report.facts(), _failed(trial, error)
     _note(trial, report, facts, ended)
     finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
     status = None if ended.state is TrialState.FAIL else "FINISHED"  # pruned is no failure
@@ -137,6 +137,16 @@ def _run(
     for checkpoint in folder.glob("*.ckpt"):
         checkpoint.unlink()
     return ended
+
+
+def _failed(trial: Trial, error: Exception) -> Ended:
+    """How a trial ended with an error; one of no known kind may be no fault of its parameters."""
+    row = failure_of(error)
+    known = isinstance(error, (InputError, NeedNotMetError, NonFiniteLossError))
+    again = not known and row["status"] == "failed"
+    if again:
+        log.error("trial %d failed", trial.number, exc_info=error)
+    return Ended(TrialState.FAIL, None, row, again)
 
 
 def _train(cell: Cell, setting: Setting, folder: Path, report: "_EpochReport") -> dict[str, Any]:

@@ -7,12 +7,26 @@ import subprocess
 import time
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
 import yaml
 from commands import call, command, environment
 from mlflow import MlflowClient
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 from studies import BUDGET, SMALL, SPACE, counted, prepare, result, trials, tune_here
+
+FULL = """
+import errno
+import psan
+
+
+class Full(psan.PSAN):
+    def forward(self, *arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+"""
 
 FLAKY = """
 import psan
@@ -376,3 +390,18 @@ def test_bad_input_is_one_clear_message(
         assert text in printed
     assert len(printed.splitlines()) < 40
     assert not list(tmp_path.glob("results/tuning/*/trials.csv"))
+
+
+def test_a_full_disk_is_no_fault_of_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "full.py").write_text(FULL)
+    monkeypatch.syspath_prepend(tmp_path)
+    given = (*SMALL, "tracking=none", "model.network._target_=full.Full", "n_trials=1")
+    assert tune_here(prepare(tmp_path), monkeypatch, *given) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    (trial,) = optuna.load_study(
+        study_name="psan_simulated",
+        storage=JournalStorage(JournalFileBackend("results/tuning/psan_simulated/journal.log")),
+    ).get_trials()
+    assert trial.state == TrialState.RUNNING  # the next launch takes it up

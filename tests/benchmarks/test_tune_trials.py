@@ -1,4 +1,4 @@
-"""Trials whose process died, on this machine and on another, and parts of the GPUs."""
+"""The plan of a study, trials whose process died, and the GPUs of workers."""
 
 import json
 import os
@@ -126,3 +126,14 @@ def test_damaged_files_of_a_study_are_named(tmp_path: Path) -> None:
     (tmp_path / "epochs.csv").write_text("trial,epoch,val_mae\n")
     with pytest.raises(InputError, match="are damaged"):
         read_records(tmp_path)
+
+
+def test_keys_and_experiments_are_those_of_a_run() -> None:
+    """A key that only the tuned method has, and the budget of a sweep's configuration."""
+    given = ["model=brits", "dataset=simulated", "model.network.d_hidden=32", "experiment=methods"]
+    plan = make_plan(parse(given))
+    assert plan.name == "brits_simulated"
+    assert plan.folder == Path("results/tuning/brits_simulated")
+    assert plan.default.model["network"]["d_hidden"] == 32
+    assert plan.default.trainer.max_epochs == 40
+    assert plan.definition("x")["budget"] == "40 epochs x 100 batches of 4"
