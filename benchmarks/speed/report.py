@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import pandas as pd
@@ -32,6 +33,7 @@ def write_report(folder: Path, rows: pd.DataFrame) -> Path:
     """Writes `report.md` and the figure, and returns the report's path."""
     order = ["later", "method", "batch", "sensors", "window", "network"]
     rows = rows.assign(later=rows["method"] != FEATURED).sort_values(order, kind="stable")
+    rows = rows.assign(on=rows["processor"].map(letters(rows["processor"].dropna())))
     done = rows[rows["status"] == "done"]
     parts = [_header(done)]
     reference = _where(done, **REFERENCE)
@@ -45,7 +47,8 @@ def write_report(folder: Path, rows: pd.DataFrame) -> Path:
         about = (
             "Batch 1. Solid: the suite; dashed: the plain formulation, as far as it fits into "
             "memory. Both axes are logarithmic: parallel to the dotted line means proportional to "
-            "the number of sensors."
+            "the number of sensors. A method's points are from one processor, which is in the "
+            "tables."
         )
         parts += ["## Cost against sensors", f"![{about}](figures/{STEM}.png)", about]
     notes = folder / "notes.md"
@@ -60,15 +63,21 @@ def _header(done: pd.DataFrame) -> str:
     facts = {
         name: ", ".join(sorted(map(str, done[column].unique()))) or "nothing yet"
         for name, column in (
-            ("repeats", "repeats"), ("processor", "processor"), ("torch", "torch_version"),
-            ("commit", "git_commit"),
+            ("repeats", "repeats"), ("torch", "torch_version"), ("commit", "git_commit"),
         )
     }  # fmt: skip
+    machines = letters(done["processor"])
+    facts["processor"] = ", ".join(f"{letter} = {name}" for name, letter in machines.items())
     threads = ", ".join(f"{count:g}" for count in sorted(done["threads"].dropna().unique()))
     days = sorted({str(when)[:10] for when in done["measured"]})
     when = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
     text = (Path(__file__).parent / HEADER).read_text(encoding="utf-8").strip()
     return text.format(**facts, threads=threads, when=when)
+
+
+def letters(processors: "pd.Series[str]") -> dict[str, str]:
+    """A letter for each processor, in the order of their names."""
+    return dict(zip(sorted(set(processors)), ascii_uppercase, strict=False))
 
 
 def _where(rows: pd.DataFrame, **values: Any) -> pd.DataFrame:
@@ -80,14 +89,14 @@ def _where(rows: pd.DataFrame, **values: Any) -> pd.DataFrame:
 def _table(done: pd.DataFrame) -> list[str]:
     """A line for each case: times, ratios, memory and rate."""
     head = (
-        "| case | step (s) | plain ÷ suite | inference (s) | plain ÷ suite | memory (MB) "
+        "| case | on | step (s) | plain ÷ suite | inference (s) | plain ÷ suite | memory (MB) "
         "| of plain | step GFLOP/s |"
     )
-    lines = [head, "|---|" + "--:|" * 7]
+    lines = [head, "|---|---|" + "--:|" * 7]
     for case, rows in done.groupby("case", sort=False):
         by: dict[Any, Any] = rows.set_index("contender").to_dict("index")
         suite = by["suite"]
-        cells = [str(case)]
+        cells = [str(case), str(suite["on"])]
         for phase in PHASES:
             seconds = f"{phase}_seconds"
             cells.append(f"{suite[seconds]:.3g}")
