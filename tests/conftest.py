@@ -1,12 +1,17 @@
 """Shape annotations of the packages are checked while the tests run."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 from postgres import Postgres, binaries, running_server
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # in the background of a script, where the processes that tests interrupt would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 install_import_hook(["psan", "baselines", "benchmarks"], "beartype.beartype")
 
