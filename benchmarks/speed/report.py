@@ -47,8 +47,7 @@ def write_report(folder: Path, rows: pd.DataFrame) -> Path:
         about = (
             "Batch 1. Solid: the suite; dashed: the plain formulation, as far as it fits into "
             "memory. Both axes are logarithmic: parallel to the dotted line means proportional to "
-            "the number of sensors. A method's points are from one processor, which is in the "
-            "tables."
+            "the number of sensors. Points may be from different processors: the tables say which."
         )
         parts += ["## Cost against sensors", f"![{about}](figures/{STEM}.png)", about]
     notes = folder / "notes.md"
